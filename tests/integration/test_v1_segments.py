@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from segadmin.errors import Stale
 from segadmin.events.keys import show_key
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Scope
+from segadmin_api.client import Client
 from tests.api import Api
 from tests.planted import LABELS, Run, more_weeks, planted_users, through_the_engine
 
@@ -168,3 +170,15 @@ def test_the_review_list_has_the_most_useful_first(moved: Api) -> None:
     keys = {show_key(key) for key in planted_users(moved.settings)["user_key"]}
     assert {user["user_key"] for user in review["items"]} <= keys
     assert moved.get("/v1/review?limit=1&ignore_value=true")["items"][0]["value"] == 1
+
+
+def test_the_client_describes_and_corrects(api: Api) -> None:
+    with Client(api.url, api.keys[Scope.OPERATOR]) as client:
+        before = client.show_segment(LABELS, "mid").description
+        written = client.describe_segment(LABELS, "mid", owner="Ann", revision=before.revision)
+        assert (written.revision, written.owner) == (before.revision + 1, "Ann")
+        with pytest.raises(Stale, match="Somebody else changed the description"):
+            client.describe_segment(LABELS, "mid", owner="Bob", revision=before.revision)
+        done = client.correct_user("user-7", "high", "told us so")
+        assert done.correction.in_force
+        assert client.withdraw_correction("user-7", "a mistake").correction.withdrawn_because == "a mistake"

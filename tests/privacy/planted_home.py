@@ -164,12 +164,14 @@ def wait_in_inbox(settings: Settings) -> None:
 
 
 def mention(settings: Settings, cli: Cli) -> None:
-    """Look at users and correct some, and let messages quote them."""
+    """Look at users and correct some, and let descriptions and messages quote them."""
     for user in (USERS[0], USERS[100], USERS[101], USERS[199]):
         cli("users", "show", user)
     for user in (USERS[0], USERS[101], USERS[150]):
         cli("users", "correct", user, "--segment", "low", "--reason", f"{user} lives with {USERS[102]}")
     cli("users", "correct", USERS[101], "--withdraw", "--reason", f"{USERS[102]} moved")
+    for texts in (("--text", f"such as {USERS[0]}"), ("--owner", f"{USERS[101]}, sales")):
+        cli("segments", "describe", "low", *texts)
     with transaction(settings) as session:
         for row in [*session.exec(select(Job)).all(), *session.exec(select(Step)).all()]:
             row.error = f"ValueError: {USERS[0]} and {USERS[101]} cannot be read"

@@ -15,7 +15,9 @@ from segadmin_api.schemas.data import LabelSets, Schedules, Whoami
 from segadmin_api.schemas.jobs import BulkAnswer, Enqueued, Estimate, Job, JobDetails, JobFilter, LogLines, Retried
 from segadmin_api.schemas.models import Canary, Comparison, ModelDetails, ModelVersion, Promotion
 from segadmin_api.schemas.pages import Page
+from segadmin_api.schemas.segments import Description, SegmentDetails
 from segadmin_api.schemas.snapshots import Member, Segments, Snapshot, SnapshotDetails, SnapshotDiff, User, UserText
+from segadmin_api.schemas.users import Corrected
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -202,6 +204,40 @@ def export_snapshot(
 def list_segments(*, labels: str | None = None) -> Call[Segments]:
     """Return the segments of the current snapshots."""
     return Call("GET", "/v1/segments", Segments, {"labels": labels})
+
+
+def show_segment(label_set: str, segment: str) -> Call[SegmentDetails]:
+    """Return a segment of the current snapshot: what it is for, what distinguishes it, and who moved."""
+    return Call("GET", f"/v1/segments/{_part(label_set)}/{_part(segment)}", SegmentDetails)
+
+
+def describe_segment(
+    label_set: str,
+    segment: str,
+    *,
+    description: str | None = None,
+    owner: str | None = None,
+    revision: int | None = None,
+) -> Call[Description]:
+    """Write what a segment is for; raises :class:`segadmin.errors.Stale` if it is not at ``revision`` any more."""
+    body = {name: text for name, text in (("description", description), ("owner", owner)) if text is not None}
+    match = {"If-Match": "*" if revision is None else f'"description-{revision}"'}
+    path = f"/v1/segments/{_part(label_set)}/{_part(segment)}"
+    return Call("PUT", path, Description, body=body, headers=match)
+
+
+def correct_user(
+    user: str, segment: str, reason: str, *, labels: str | None = None, expires_at: str | None = None, weight: int = 1
+) -> Call[Corrected]:
+    """Put a user in a segment, whatever the model says, until ``expires_at`` (ISO 8601; ``None``: for good)."""
+    body = {"segment": segment, "reason": reason, "labels": labels, "expires_at": expires_at, "weight": weight}
+    return Call("POST", f"/v1/users/{_part(user)}/corrections", Corrected, body=body)
+
+
+def withdraw_correction(user: str, reason: str, *, labels: str | None = None) -> Call[Corrected]:
+    """End the correction of a user."""
+    query = {"reason": reason, "labels": labels}
+    return Call("DELETE", f"/v1/users/{_part(user)}/corrections", Corrected, query)
 
 
 def show_user(user: str) -> Call[User]:

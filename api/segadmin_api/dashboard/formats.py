@@ -31,6 +31,13 @@ class Formats:
         pattern = "#,##0" + ("." + "0" * digits if digits else "") + "%"
         return f"{value:.6g}" if self.plain else format_percent(value, pattern, locale=self.language)
 
+    def decimal(self, value: float | None, digits: int = 2) -> str:
+        """Return a number with ``digits`` decimals; a dash for ``None``."""
+        if value is None:
+            return self.missing
+        pattern = "#,##0." + "0" * digits
+        return f"{value:.6g}" if self.plain else format_decimal(value, pattern, locale=self.language)
+
     def change(self, value: float | None) -> str:
         """Return a number with its sign; a dash for ``None``."""
         return f"{'+' if value and value > 0 and not self.plain else ''}{self.count(value)}"

@@ -77,6 +77,7 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
         "number": formats.number,
         "count": formats.count,
         "share": formats.share,
+        "decimal": formats.decimal,
         "change": formats.change,
         "moment": formats.moment,
         "day": formats.day,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from secrets import token_urlsafe
 
 from sqlmodel import Session, select
 
@@ -46,6 +47,7 @@ def page(session: Session, number: str, reader: Reader) -> str:
         is_current=snapshot.id in currents(session).values(),
         segments=summaries(session, snapshot.id or 0),
         report=report,
+        nonce=token_urlsafe(12),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from babel.messages.extract import extract_from_dir
 
+from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.import_records import STATES as IMPORT_STATES
 from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.jobs.control import CANCELLED
@@ -66,7 +67,7 @@ def _of_program() -> set[str]:
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
     reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
-    named = {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    named = {*KINDS, *_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
     return named | states | columns | causes | of_jobs | of_data | reasons | models | policies | access
 
 

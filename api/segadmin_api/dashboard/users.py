@@ -1,15 +1,51 @@
-"""The pages of users: the search, and one user with their segments over time."""
+"""The pages of users: the search, and one user: events, segments over time, text and corrections."""
 
 from __future__ import annotations
 
-from segadmin.events.keys import show_key
-from segadmin.settings import Settings
-from segadmin.snapshots.user import Assigned, history, read_text
-from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import served, text_of
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-#: Rows of the history on a page.
-_HISTORY = 200
+from markupsafe import Markup
+
+from segadmin.events.keys import show_key
+from segadmin.events.timeline import TimelineEvent, UserTotals, list_events, totals_of
+from segadmin.labels.corrections import holds
+from segadmin.settings import Settings
+from segadmin.snapshots.corrections import Corrected, corrections_of, segments_of_labels
+from segadmin.snapshots.user import Assigned, history, read_text
+from segadmin.storage.database import now, reading
+from segadmin.storage.records import Correction
+from segadmin.storage.schema import microseconds
+from segadmin_api.dashboard.interval_charts import segments_chart
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import environment, served, text_of
+
+#: Rows of the history, and events on a page.
+_HISTORY, _EVENTS = 200, 25
+
+
+@dataclass(frozen=True)
+class CorrectionForm:
+    """A form that was sent and could not be obeyed: it is shown again."""
+
+    action: str = ""  #: ``correct``, ``pin`` or ``withdraw``; empty: none was sent
+    values: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class UserContent:
+    """Everything on the page of a user."""
+
+    key: int
+    rows: Sequence[Assigned]  #: the segment in every snapshot, newest first
+    events: Sequence[TimelineEvent]  #: one more than is shown, if there are more
+    totals: UserTotals
+    corrections: Sequence[tuple[Correction, bool]]  #: newest first, and whether it is in force
+    segments: Mapping[str, Sequence[str]]  #: label set → its segments
+    texts: Mapping[str, Sequence[str]]  #: label set → what the model reads
 
 
 def search_page(reader: Reader, asked: str = "", problem: str = "") -> str:
@@ -24,24 +60,99 @@ def search_page(reader: Reader, asked: str = "", problem: str = "") -> str:
     return served("users.html", title, "/users", reader, asked=asked, problem=problem)
 
 
-def page(settings: Settings, key: int, reader: Reader, *, text: bool = False) -> str:
-    """Return the page of a user; with ``text`` also what the models read of them."""
+def content_of(
+    settings: Settings, key: int, *, text: bool = False, after: tuple[int, int] | None = None
+) -> UserContent:
+    """Read what the page of a user shows.
+
+    Args:
+        settings: location of the store.
+        key: of the user.
+        text: also what the models read.
+        after: position of the last event on the page before.
+    """
     rows = history(settings, key)
     current = [row for row in rows if row.current]
-    texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
-    return served(
-        "user.html",
-        text_of(reader, "user %(key)s", key=show_key(key)),
-        "/users",
-        reader,
-        key=show_key(key),
-        current=current,
-        moves=_moves(rows)[:_HISTORY],
-        texts=texts,
+    with reading(settings) as session:
+        moment = now(session)
+        corrections = [(row, holds(row, moment)) for row in corrections_of(session, key)]
+        segments = {row.label_set: segments_of_labels(session, row.label_set)[1] for row in current}
+    return UserContent(
+        key=key,
+        rows=rows,
+        events=list_events(settings, key, _EVENTS + 1, after=after),
+        totals=totals_of(settings, key),
+        corrections=corrections,
+        segments=segments,
+        texts={row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {},
     )
 
 
-def _moves(rows: list[Assigned]) -> list[Assigned]:
+def page(content: UserContent, reader: Reader, form: CorrectionForm | None = None) -> str:
+    """Return the page of a user."""
+    key, moves = show_key(content.key), _moves(content.rows)
+    shown = content.events[:_EVENTS]
+    older = f"{microseconds(shown[-1].at)}_{shown[-1].event_id}" if len(content.events) > _EVENTS else ""
+    current = [row for row in content.rows if row.current]
+    return served(
+        "user.html",
+        text_of(reader, "user %(key)s", key=key),
+        "/users",
+        reader,
+        key=key,
+        current=current,
+        in_force={row.label_set: row for row, is_in_force in content.corrections if is_in_force},
+        charts={row.label_set: _chart(content.rows, row.label_set, reader) for row in current},
+        moves=moves[:_HISTORY],
+        texts=content.texts,
+        events=shown,
+        older=older,
+        totals=content.totals,
+        corrections=content.corrections,
+        segments=content.segments,
+        form=form or CorrectionForm(),
+    )
+
+
+def corrections_page(
+    rows: Sequence[Correction], moment: datetime, reader: Reader, *, over: bool, older: int | None
+) -> str:
+    """Return the page of corrections.
+
+    Args:
+        rows: newest first.
+        moment: now.
+        reader: who reads it.
+        over: whether those that expired or were withdrawn are shown, too.
+        older: the number of the last one, if there are more.
+    """
+    lines = [(row, show_key(row.user_key), holds(row, moment)) for row in rows]
+    title = text_of(reader, "corrections")
+    return served("corrections.html", title, "/users", reader, lines=lines, over=over, older=older)
+
+
+def review_page(rows: Sequence[dict[str, Any]], snapshot: object, labels: Sequence[str], reader: Reader) -> str:
+    """Return the page of the users whom it pays most to look at.
+
+    Args:
+        rows: those of :func:`segadmin.snapshots.review.review`; ``None`` of a snapshot means that one must be chosen.
+        snapshot: whose users they are.
+        labels: all label sets with a snapshot.
+        reader: who reads it.
+    """
+    users = [row | {"user": show_key(row["user_key"])} for row in rows]
+    title = text_of(reader, "whom to look at first")
+    return served("review.html", title, "/users", reader, users=users, snapshot=snapshot, labels=labels)
+
+
+def notice(done: Corrected, reader: Reader) -> str:
+    """Return what a page says of a correction that was stored."""
+    if done.snapshot_id is None:
+        return text_of(reader, "It is stored. The current snapshot stays as it is.")
+    return text_of(reader, "It is stored. Snapshot %(number)s has it, and is current.", number=done.snapshot_id)
+
+
+def _moves(rows: Sequence[Assigned]) -> list[Assigned]:
     """Return the rows at which a user entered a segment, newest first: runs in one segment are one row."""
     entered: dict[str, list[Assigned]] = {}
     for row in reversed(rows):
@@ -49,3 +160,17 @@ def _moves(rows: list[Assigned]) -> list[Assigned]:
         if not runs or runs[-1].segment != row.segment:
             runs.append(row)
     return sorted((row for runs in entered.values() for row in runs), key=lambda row: -row.snapshot_id)
+
+
+def _chart(rows: Sequence[Assigned], label_set: str, reader: Reader) -> Markup | None:
+    """Return when the user was in which segment of a label set; ``None`` with one snapshot alone."""
+    own = [row for row in reversed(rows) if row.label_set == label_set][-_HISTORY:]
+    moments = [datetime.fromisoformat(row.as_of) for row in own]
+    if len(own) < 2:
+        return None
+    whole = (moments[-1] - moments[0]).total_seconds() or 1.0
+    places = [(moment - moments[0]).total_seconds() / whole for moment in moments] + [1.0]
+    shown = environment(reader.language, reader.zone).filters["moment"]
+    runs = [(row.segment, places[n], places[n + 1], f"{row.segment}: {shown(moments[n])}") for n, row in enumerate(own)]
+    title = text_of(reader, "Segments over time")
+    return segments_chart(title, runs, (str(shown(moments[0])), str(shown(moments[-1]))))

@@ -11,7 +11,7 @@ _MOST = 200
 #: Where the path of a user begins, also one written by mistake: in capitals, behind a prefix, with other slashes.
 _USERS = re.compile(r"users?", re.IGNORECASE)
 #: What is shown behind a user.
-_ENDINGS = ("/segment", "/text", "/erasure")
+_ENDINGS = ("/segment", "/text", "/events", "/corrections", "/pins", "/correct", "/pin", "/withdraw", "/erasure")
 
 
 def logged_path(path: str) -> str:

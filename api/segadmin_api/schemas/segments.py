@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from segadmin.snapshots.descriptions import MAX_DESCRIPTION, MAX_OWNER
 from segadmin.snapshots.segment_profile import SegmentProfile
+from segadmin.storage.records import MAX_DESCRIPTION, MAX_OWNER
 from segadmin_api.schemas.snapshots import Segment
 
 #: Lines of text: no other control characters.

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segadmin.snapshots.corrections import MAX_REASON, MAX_WEIGHT
+from segadmin.storage.records import MAX_REASON, MAX_WEIGHT
 from segadmin_api.schemas.jobs import Name
 
 

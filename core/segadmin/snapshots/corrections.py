@@ -24,11 +24,8 @@ from segadmin.snapshots.user import find_user
 from segadmin.storage.audit import current_actor, entry
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.import_lock import users_stay
-from segadmin.storage.records import NOT_ENOUGH, Correction, LabelSet, Lock, ModelVersion
+from segadmin.storage.records import MAX_REASON, MAX_WEIGHT, NOT_ENOUGH, Correction, LabelSet, Lock, ModelVersion
 from segadmin.storage.store import known_store
-
-#: As how many labelled rows a correction may count, and characters of a reason.
-MAX_WEIGHT, MAX_REASON = 100, 1_000
 
 
 @dataclass(frozen=True)

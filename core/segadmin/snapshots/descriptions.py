@@ -15,9 +15,8 @@ from segadmin.settings import Settings
 from segadmin.snapshots.corrections import segments_of_labels
 from segadmin.storage.audit import current_actor, entry
 from segadmin.storage.database import now, reading, transaction
-from segadmin.storage.records import SegmentDescription
+from segadmin.storage.records import MAX_DESCRIPTION, MAX_OWNER, SegmentDescription
 
-MAX_DESCRIPTION, MAX_OWNER = 4_000, 200
 _CHANGED = "Somebody else changed the description of {segment!r} meanwhile: it is at revision {now}, not {expected}."
 
 

@@ -28,6 +28,8 @@ def recent_diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnap
     with _computing:  # of many readers at once, one computes it
         compared = _recent.get(key)
         if compared is None:
+            for old in [each for each in _recent if each[0] == key[0] and each[3] != version]:
+                del _recent[old]  # nobody finds it any more, and it may have users who were erased since
             compared = _recent[key] = _small(diff(settings, earlier, later))
         _recent.move_to_end(key)
         while len(_recent) > _MOST:

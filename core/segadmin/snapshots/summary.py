@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from segadmin.events.segment_counts import probability_bin
+from segadmin.snapshots.profile_estimates import profiles_of
 from segadmin.snapshots.profile_sums import sum_up, titles_of
-from segadmin.snapshots.segment_profile import SegmentProfile, profiles_of
+from segadmin.snapshots.segment_profile import SegmentProfile
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, PROBABILITY_BINS
 from segadmin.text.recipe import Window

@@ -472,6 +472,10 @@ class SegmentProfileRow(_Row, table=True):
     profile: Json = Field(default_factory=dict, sa_column=_json())
 
 
+#: Most characters of a description of a segment, and of an owner.
+MAX_DESCRIPTION, MAX_OWNER = 4_000, 200
+
+
 class SegmentDescription(_Row, table=True):
     """What a segment is for and who is responsible for it: one row for each edit, of which the last one holds."""
 
@@ -565,6 +569,8 @@ class SnapshotSwitch(_Row, table=True):
 
 #: The kind of the jobs that stand for the publication of corrections; they have no steps.
 CORRECT_KIND = "correct"
+#: As how many labelled rows a correction may count, and most characters of its reason.
+MAX_WEIGHT, MAX_REASON = 100, 1_000
 
 
 class Correction(_Row, table=True):

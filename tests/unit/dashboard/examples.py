@@ -19,11 +19,13 @@ from segadmin.events.erase import Erased
 from segadmin.events.preview import Field as MappedField
 from segadmin.events.preview import Preview, Problem, Spend
 from segadmin.events.profile import Profile
+from segadmin.events.timeline import TimelineEvent, UserTotals
 from segadmin.events.upload_import import UploadPreview
 from segadmin.events.uploads import Choice, Replaced, Upload
 from segadmin.jobs.bulk import BulkResult, Failure
 from segadmin.jobs.control import JobLine, JobView
-from segadmin.jobs.estimate import Estimate, Range
+from segadmin.jobs.estimate import Estimate as CostEstimate
+from segadmin.jobs.estimate import Range
 from segadmin.jobs.progress import Progress
 from segadmin.jobs.registry import Request, Workflow
 from segadmin.jobs.schedules import ScheduleView
@@ -50,12 +52,16 @@ from segadmin.monitoring.reports import ReportHistory
 from segadmin.monitoring.snapshot_report import SnapshotReport
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
+from segadmin.snapshots.segment_calibration import CalibrationBin, SegmentCalibration
+from segadmin.snapshots.segment_profile import Estimate, Lift, SegmentProfile
+from segadmin.snapshots.segment_view import SegmentMovement, SegmentView
 from segadmin.snapshots.trend import Trend
 from segadmin.snapshots.user import Assigned
 from segadmin.storage.records import (
     ApiKey,
     Audit,
     Canary,
+    Correction,
     DriftReport,
     Evaluation,
     Import,
@@ -71,6 +77,7 @@ from segadmin.storage.records import (
     SavedMapping,
     Schedule,
     Scope,
+    SegmentDescription,
     SegmentSnapshot,
     SegmentSummary,
     Step,
@@ -88,6 +95,7 @@ from segadmin_api.dashboard import (
     data,
     data_report,
     drift,
+    exports,
     job_forms,
     job_list,
     jobs,
@@ -96,12 +104,14 @@ from segadmin_api.dashboard import (
     model,
     model_card,
     models,
+    moved,
     overview,
     plugins,
     problem,
     report,
     schedules,
     search_page,
+    segment,
     server_settings,
     snapshots,
     uploads,
@@ -284,18 +294,91 @@ def _segments(_: Settings, text: str) -> str:
     return served("segments.html", text, "/segments", Reader(), assets=UPLOT, parts=parts)
 
 
+def a_profile_of_a_segment(text: str) -> SegmentProfile:
+    lift = Lift(name=text, users=12, share=0.3, overall=0.1, lift=Estimate(value=3, low=2, high=4.5))
+    hour = lift.model_copy(update={"name": "9"})
+    begin, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
+    few = Estimate(value=0.4)
+    return SegmentProfile(
+        observed_from=begin,
+        as_of=end,
+        kind="purchase",
+        users=5,
+        buyers=4,
+        spend=Estimate(value=20, low=10, high=30),
+        purchases=few,
+        revenue=few,
+        items=(lift.model_copy(update={"title": text}),),
+        categories=(lift,),
+        brands=(lift,),
+        hours=(hour,),
+    )
+
+
+def a_view(text: str, segment: str | None = None) -> SegmentView:
+    summary = _a_summary(segment or text)
+    summary.probabilities = [0, 0, 0, 0, 1, 1, 1, 1, 1, 0]
+    row = SegmentDescription(label_set=text, segment=text, revision=2, description=text, owner=text, actor=text)
+    version = a_version(text).version
+    return SegmentView(_a_snapshot(2, text), version, summary, (text, "high"), a_profile_of_a_segment(text), row, [row])
+
+
+OPERATOR = Reader(language="zh", key="me", token="token", scopes=Scope.OPERATOR.includes)
+
+
 def _segment(_: Settings, text: str) -> str:
-    content: dict[str, object] = {"snapshot": _a_snapshot(2, text), "summary": _a_summary(text)}
-    content["version"] = a_version(text).version
-    lines, history = trend_data(a_trend(text)), [(2, datetime(2026, 3, 9, tzinfo=UTC), 5)]
-    content |= {"trend": a_trend(text), "history": history, "lines": lines}
-    return served("segment.html", text, "/segments", Reader(language="zh"), assets=UPLOT, **content)
+    bins = (CalibrationBin(0.5, 0.6, 40, 0.55, 0.5, 0.35, 0.65),)
+    movement = SegmentMovement(1, 3, ((text, 2), (None, 1)), ((text, 1), (None, 1)))
+    content = segment.SegmentContent(a_view(text), a_trend(text), movement, SegmentCalibration(40, 0.05, bins))
+    return segment.page(content, OPERATOR, segment.Edit(text, text, text))
+
+
+def _compared(_: Settings, text: str) -> str:
+    return segment.compare_page(a_view(text), a_view(text, "low"), Reader())
+
+
+def _typical(_: Settings, text: str) -> str:
+    users = [{"user_key": 5, "probability": 0.5, "events": 3, "spend": 9.5}]
+    return segment.typical_page(a_view(text), users, Reader())
+
+
+def _moved(_: Settings, text: str) -> str:
+    rows = [{"user_key": n, "before": text, "after": text, "cause": text} for n in range(moved.PAGE + 1)]
+    return moved.page(a_diff(text), moved.Cell(text, text, text), 99, rows, OPERATOR)
+
+
+def _export(_: Settings, text: str) -> str:
+    view = a_job(text)
+    view.job.options = {"snapshot": 2, "segment": text, "moved_since": 1}
+    return exports.page(view, Reader())
+
+
+def a_correction(text: str) -> Correction:
+    row = Correction(id=3, label_set=text, user_key=5, segment=text, reason=text, actor=text)
+    row.withdrawn_at, row.withdrawn_by, row.withdrawn_because = utcnow(), text, text
+    return row
+
+
+def _corrections(_: Settings, text: str) -> str:
+    return users.corrections_page([a_correction(text)], utcnow(), Reader(), over=True, older=3)
+
+
+def _review(_: Settings, text: str) -> str:
+    shares = {"probability": 0.5, "second_probability": 0.4, "uncertainty": 0.9, "value": 20.0, "priority": 18.0}
+    rows = [{"user_key": 5, "segment": text, "second": text, **shares}]
+    return users.review_page(rows, _a_snapshot(2, text), [text, "other"], Reader())
 
 
 def _snapshot(_: Settings, text: str) -> str:
     row = _a_snapshot(2, text)
     row.previous_id, row.rescored_by = 1, {text: 3}
-    content = {"snapshot": row, "is_current": True, "segments": [_a_summary(text)], "report": _a_report(3, text)}
+    content: dict[str, object] = {
+        "snapshot": row,
+        "is_current": True,
+        "segments": [_a_summary(text)],
+        "report": _a_report(3, text),
+    }
+    content["nonce"] = "nonce"
     return served("snapshot.html", text, "/snapshots", Reader(), **content)
 
 
@@ -322,9 +405,25 @@ def an_import(text: str) -> Import:
 
 
 def _user(_: Settings, text: str) -> str:
-    row = Assigned(2, text, True, "2026-03-09T00:00:00+00:00", 1, text, {text: 0.7, "high": 0.3})
-    content = {"key": text, "current": [row], "moves": [row], "texts": {text: [text]}}
-    return served("user.html", text, "/users", Reader(), **content)
+    moments = ["2026-03-09T00:00:00+00:00", "2026-03-02T00:00:00+00:00"]
+    rows = [
+        Assigned(2 - n, text, n == 0, moment, 1, text, {text: 0.7, "high": 0.3}, "correction", text)
+        for n, moment in enumerate(moments)
+    ]
+    at = datetime(2026, 3, 9, tzinfo=UTC)
+    event = TimelineEvent(at, 7, text, text, text, text, 1.0, 2.5, 4.0, None, text)
+    lasting = Correction(id=4, label_set=text, user_key=5, segment=text, reason=text, actor=text)
+    content = users.UserContent(
+        5,
+        rows,
+        [event] * 26,
+        UserTotals(26, 3, 7.5, at, at),
+        [(lasting, True), (a_correction(text), False)],
+        {text: [text, "high"]},
+        {text: [text]},
+    )
+    values = {"labels": text, "segment": text, "reason": text, "expires": text, "weight": text}
+    return users.page(content, OPERATOR, users.CorrectionForm("correct", values, text))
 
 
 #: Who has logged in and may do everything, so that pages have all forms.
@@ -431,9 +530,6 @@ def _settings(_: Settings, text: str) -> str:
     return server_settings.page(view, ADMIN)
 
 
-OPERATOR = Reader(token="token", scopes=frozenset({Scope.OPERATOR}), path="/jobs")
-
-
 def _jobs(_: Settings, text: str) -> str:
     selection = JobSelection((text,), (JobState.FAILED,))
     shown = job_list.JobList(selection, [text, "refresh"], {JobState.FAILED: 1}, None, 1)
@@ -467,7 +563,7 @@ def _new_job(_: Settings, text: str) -> str:
         replace(each, title=text, help=text, value=text, error=text, default=text, choices=(text,))
         for each in form_of(_Form)
     ]
-    cost = Estimate(text, (1, 2), None, Range(1, 2, 3), Range(4, 5, 6), 2.0)
+    cost = CostEstimate(text, (1, 2), None, Range(1, 2, 3), Range(4, 5, 6), 2.0)
     return job_forms.form_page(NewJob(workflow, filled, text, text, text, None, cost, {"name": [text]}), OPERATOR)
 
 
@@ -575,6 +671,7 @@ SAVED = {"data_report.html", "drift.html", "model_card.html", "report.html", "se
 #: Template → its page, with the text in every place.
 PAGES: dict[str, Callable[[Settings, str], str]] = {
     "audit.html": _audit,
+    "corrections.html": _corrections,
     "data_report.html": lambda _, text: data_report.page(a_profile(text)),
     "diff.html": lambda _, text: snapshots.diff_page(a_diff(text), Reader()),
     "drift.html": lambda _, text: drift.page(a_history(text)),
@@ -582,6 +679,7 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "erased.html": lambda _, text: user_data.certificate_page(ADMIN, a_certificate(text)),
     "import.html": _import,
     "imports.html": lambda _, text: data.imports_page([an_import(text)], Reader(), older=1),
+    "export.html": _export,
     "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
     "job_logs.html": _job_logs,
     "jobs.html": _jobs,
@@ -599,6 +697,7 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "labels.html": _labels,
     "model_card.html": lambda _, text: model_card.page(a_card(text)),
     "merges.html": lambda _, text: data.merges_page([a_merge()], ADMIN, older=1, old=text, new=text, problem=text),
+    "moved.html": _moved,
     "overview.html": _overview,
     "plugin.html": _plugin,
     "plugins.html": _plugins,
@@ -610,10 +709,13 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "quarantine.html": _quarantine,
     "result.html": _result,
     "report.html": lambda _, text: report.page(a_report(text)),
+    "review.html": _review,
     "schedules.html": _schedules,
     "settings.html": _settings,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),
     "segment.html": _segment,
+    "segment_compare.html": _compared,
+    "segment_typical.html": _typical,
     "segments.html": _segments,
     "snapshot.html": _snapshot,
     "snapshots.html": _snapshots,

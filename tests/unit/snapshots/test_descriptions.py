@@ -11,8 +11,6 @@ from segadmin.errors import ConfigurationError, Stale
 from segadmin.events.erase import forget
 from segadmin.settings import Settings
 from segadmin.snapshots.descriptions import (
-    MAX_DESCRIPTION,
-    MAX_OWNER,
     all_descriptions,
     describe,
     description_of,
@@ -20,7 +18,7 @@ from segadmin.snapshots.descriptions import (
 )
 from segadmin.storage.audit import entries
 from segadmin.storage.database import reading
-from segadmin.storage.records import SegmentDescription
+from segadmin.storage.records import MAX_DESCRIPTION, MAX_OWNER, SegmentDescription
 from tests.planted import LABELS, nothing_runs, planted_users
 
 

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from segadmin.settings import Settings
+from segadmin.snapshots.profile_estimates import with_intervals
 from segadmin.snapshots.profile_sums import HOUR, NAME, sum_up
 from segadmin.snapshots.profiles import find_profiles
 from segadmin.snapshots.read import find_snapshot, segments_of, summaries
-from segadmin.snapshots.segment_profile import SegmentProfile, with_intervals
+from segadmin.snapshots.segment_profile import SegmentProfile
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot

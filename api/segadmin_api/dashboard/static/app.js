@@ -17,3 +17,11 @@ document.querySelectorAll("[data-copy]").forEach((button) => {
     }
   });
 });
+// A table that is wider than its place can be scrolled with the keyboard.
+const watcher = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+document.querySelectorAll(".scroll").forEach((each) => watcher.observe(each));

@@ -8,7 +8,8 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
 from segadmin.monitoring.snapshot_report import read_report
-from segadmin.snapshots.diff import diff, find_two
+from segadmin.snapshots.diff import find_two
+from segadmin.snapshots.recent_diffs import recent_diff
 from segadmin.storage.database import reading
 from segadmin_api.dashboard import report, snapshots
 from segadmin_api.http.html import attachment, html_response
@@ -47,4 +48,4 @@ def compare_snapshots(request: Request, earlier: Number, later: Number, reader: 
     settings = settings_of(request)
     with reading(settings) as session:
         pair = find_two(session, str(earlier), str(later))
-    return html_response(snapshots.diff_page(diff(settings, *pair), reader))
+    return html_response(snapshots.diff_page(recent_diff(settings, *pair), reader))

@@ -16,7 +16,7 @@ from segadmin.snapshots.review import review as users_to_review
 from segadmin.storage import records
 from segadmin.storage.audit import record
 from segadmin.storage.database import now, reading
-from segadmin.storage.records import Scope
+from segadmin.storage.records import MAX_REASON, Scope
 from segadmin.storage.schema import microseconds
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
@@ -38,7 +38,7 @@ users = router("/users", "users")
 corrections = router("/corrections", "users")
 review = router("/review", "users")
 Labels = Annotated[Name | None, Query(description="The label set; needed if several have a snapshot.")]
-Reason = Annotated[str, Query(min_length=1, max_length=core.MAX_REASON, description="Why it ends.")]
+Reason = Annotated[str, Query(min_length=1, max_length=MAX_REASON, description="Why it ends.")]
 
 
 @users.get("/{user:path}/events", dependencies=[allow(Scope.ANALYST)])
