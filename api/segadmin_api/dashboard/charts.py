@@ -27,6 +27,8 @@ _MINIMUM_SPAN = 0.01
 _MARGIN = (56, 4, 8, 20)
 #: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
+#: The texts of a line chart.
+BEST, BY_UNIT = "best %(value)s at %(where)s, last %(last)s", "%(names)s by %(unit)s, %(low)s to %(high)s"
 #: The texts of the reliability diagram.
 RELIABILITY = {
     "title": "Reliability",
@@ -74,6 +76,7 @@ def line_chart(
     x: Range | None = None,
     ends: tuple[str, str] | None = None,
     size: tuple[float, float] = (360, 150),
+    text: Callable[[str], str] = str,
 ) -> Markup:
     """Return a chart of ``series``, the first one in front.
 
@@ -85,6 +88,7 @@ def line_chart(
         x: what the x axis shows; ``None``: from the first point to the last.
         ends: what is written at both ends of the x axis; ``None``: the numbers.
         size: of the plot, in units of the picture.
+        text: translates a text.
     """
     xs, ys = zip(*(point for line in series for point in line.points), strict=True)
     plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
@@ -95,7 +99,8 @@ def line_chart(
         points = series[0].points
         where, value = (min if best == "min" else max)(points, key=lambda point: point[1])
         marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
-        summary = f"best {value:.4f} at {where:g}, last {points[-1][1]:.4f}"
+        facts = {"value": f"{value:.4f}", "where": f"{where:g}", "last": f"{points[-1][1]:.4f}"}
+        summary = text(BEST) % facts
     (left, right), (low, high) = plot.x, plot.y
     first, last = ends or (f"{left:g}", f"{unit} {right:g}")
     marks += [
@@ -104,7 +109,8 @@ def line_chart(
         _label(0, plot.height + 15, first),
         _label(plot.width, plot.height + 15, last, "end"),
     ]
-    description = f"{', '.join(line.name for line in series)} by {unit}, {low:.4f} to {high:.4f}"
+    names = ", ".join(line.name for line in series)
+    description = text(BY_UNIT) % {"names": names, "unit": unit, "low": f"{low:.4f}", "high": f"{high:.4f}"}
     picture = _picture(plot, title, description, [_axes(plot), *marks])
     caption = Markup("<figcaption>{}{}</figcaption>").format(
         title, Markup(" <small>{}</small>").format(summary) if summary else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from markupsafe import Markup
@@ -34,5 +35,7 @@ def step_charts(step: Step, reader: Reader = ENGLISH) -> list[Markup]:
             series = [Series(text_of(reader, metrics[name]), curves[name]) for name in known]
             if series:
                 name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
-                charts.append(line_chart(name, series, best=best if known[0].startswith("validation") else ""))
+                marked = best if known[0].startswith("validation") else ""
+                unit = text_of(reader, "step")
+                charts.append(line_chart(name, series, best=marked, unit=unit, text=partial(text_of, reader)))
     return charts

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from babel.messages.extract import extract_from_dir
 
-from segadmin.labels.parts import Part, SplitBy
+from segadmin.labels.parts import Part
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import CanaryState, ImportState, JobState, ModelState, StepState
 from segadmin.workflows.update_request import UpdatePolicy
 from segadmin_api.dashboard import drift
 from segadmin_api.dashboard.canaries import METRICS
-from segadmin_api.dashboard.charts import RELIABILITY
+from segadmin_api.dashboard.charts import BEST, BY_UNIT, RELIABILITY
 from segadmin_api.dashboard.curves import TEXTS as CURVES
 from segadmin_api.dashboard.keys import SCOPES
 from segadmin_api.dashboard.translations import FOLDER
@@ -21,8 +21,8 @@ _TABLES = ("events", "items", "labels")
 #: Names of large numbers on the pages of a job and of a data profile.
 _FACTS = ("state", "done", "time left, about", "requested", "took", "so far", "events", "users", "items", "from", "to")
 
-#: What separates the parts of a split, these parts, and where the probabilities of a history come from.
-_SPLITS = (*(split.value for split in SplitBy), *(part.value for part in Part))
+#: The parts of a split, and where the probabilities of a history come from.
+_PARTS = tuple(part.value for part in Part)
 _ANSWERS = ("model", "prior")
 #: Results of checks.
 _LEVELS = ("ok", "warn", "fail")
@@ -46,7 +46,7 @@ def _of_program() -> set[str]:
     states = {state.value for kind in (JobState, StepState, ModelState, ImportState, CanaryState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_SPLITS, *_ANSWERS}
+    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, BEST, BY_UNIT, *_PARTS, *_ANSWERS}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     return states | columns | causes | models | policies | access | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
