@@ -15,7 +15,6 @@ from segadmin.storage import audit
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelState, ModelVersion, Schedule, utcnow
 from tests.browser.readers import reader
-from tests.browser.test_site import AXE, READERS
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain
 from tests.servers import web_server
@@ -26,6 +25,12 @@ PAGES = (
     *("/schedules/show?name=nightly", "/schedules/edit?name=nightly", "/plugins/backbone/tabular", "/keys", "/audit"),
     *("/audit?action=models", "/settings"),
 )
+READERS: dict[str, dict[str, Any]] = {
+    "English": {"locale": "en-US", "timezone_id": "America/New_York", "viewport": {"width": 1200, "height": 900}},
+    "Chinese, dark": {"locale": "zh-CN", "timezone_id": "Asia/Shanghai", "color_scheme": "dark"},
+    "telephone": {"locale": "en-GB", "viewport": {"width": 390, "height": 800}},
+}
+AXE = Path(__file__).parent / "axe.min.js"
 #: Where screenshots are kept, if they are wanted.
 _PICTURES = os.environ.get("SCREENSHOTS")
 
