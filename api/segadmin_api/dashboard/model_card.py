@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.card_lines import card_lines
@@ -18,7 +19,7 @@ def page(card: ModelCard, *, reader: Reader = ENGLISH) -> str:
     return render("model_card.html", title=title, here="/models", reader=reader, **content(card, reader))
 
 
-def content(card: ModelCard, reader: Reader = ENGLISH) -> dict[str, object]:
+def content(card: ModelCard, reader: Reader = ENGLISH) -> dict[str, Any]:
     """Return the values of the template of a card."""
     diagram = reliability_diagram(card.test.calibration.bins, partial(text_of, reader)) if card.test else ""
     return {
