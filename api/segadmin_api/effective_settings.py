@@ -45,7 +45,9 @@ def effective_settings(settings: Settings) -> list[EffectiveSetting]:
 
 def _value(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
-    value = "" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(value, tuple | frozenset):
+        value = ", ".join(sorted(map(str, value)))
+    value = "" if value is None else value
     return shown(name, value).partition("=")[2].strip("'\"")
 
 

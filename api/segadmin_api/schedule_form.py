@@ -44,7 +44,7 @@ class ScheduleForm:
             options = chosen_options(schedule.kind, schedule.options)
         except SegadminError:  # of another version; they are checked when the form is sent
             options = schedule.options
-        lines = "\n".join(f"{name}={option_text(value)}" for name, value in options.items())
+        lines = "\n".join(f"{name}={_text(value)}" for name, value in options.items())
         cron = "" if every else schedule.cron
         return cls(schedule.name, schedule.kind, cron, every, freshness, schedule.timezone, lines)
 
@@ -89,6 +89,10 @@ def check_form(settings: Settings, form: ScheduleForm) -> CheckedSchedule:
 def kinds() -> Sequence[str]:
     """Return the kinds of jobs that a schedule can have."""
     return sorted(workflows())
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else option_text(value)
 
 
 def _check_name(name: str) -> None:

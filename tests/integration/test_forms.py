@@ -60,7 +60,8 @@ def tab_of(api: Api) -> Iterator[Open]:
 
 
 def another_version(api: Api) -> int:
-    """Save a copy of version 1 as a challenger, and return its number."""
+    """Save a copy of version 1 as a challenger, and return its number; no job is changing the champion."""
+    api("POST", "/v1/jobs/cancel", json={"states": ["queued", "running"]})
     with transaction(api.settings) as session:
         first = session.get_one(ModelVersion, 1)
         facts = first.model_dump(exclude={"id", "promoted_at"}) | {"state": ModelState.CHALLENGER}
@@ -263,7 +264,7 @@ def test_a_form_survives_the_end_of_its_session(api: Api, tab_of: Open) -> None:
     assert "The form was not sent yet" in resend.text and "理由 &lt;b&gt;" in resend.text
     inputs = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', resend.text.split("</header>")[1])
     sent = tab.client.post(f"{path}/promote", data={name: html.unescape(value) for name, value in inputs})
-    assert (sent.status_code, sent.url.path) == (200, path)
+    assert (sent.status_code, sent.url.path) == (200, path), sent.text
     assert newest(api, "models.promote").details["reason"] == "两行\n理由 <b>"
     promote_version(api.settings, "1", "as the other tests expect")
 

@@ -101,7 +101,8 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert "s3cret" not in seen.words
 
         assert card in _Page(get(f"{url}/models", key)[1]).links
-        assert "Calibration" in get(url + card, key)[1]
+        model = _Page(get(url + card, key)[1]).words
+        assert all(words in model for words in ("Calibration", "Confusion matrix", "finetune · loss"))
         status, champion = get(f"{url}/models/champion", key)
         assert get(url + card, key) == (status, champion.replace("/models/champion", card)), "but for links to itself"
         for missing, message in (

@@ -30,6 +30,8 @@ _MINIMUM_SPAN = 0.01
 _MARGIN = (56, 4, 8, 20)
 #: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
+#: The texts of a line chart.
+BEST, BY_UNIT = "best %(value)s at %(where)s, last %(last)s", "%(names)s by %(unit)s, %(low)s to %(high)s"
 #: The texts of the reliability diagram.
 RELIABILITY = {
     "title": "Reliability",

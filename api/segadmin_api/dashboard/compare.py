@@ -64,9 +64,8 @@ def _charts(pair: VersionPair, reader: Reader) -> list[IntervalChart]:
     charts = []
     if pair.comparison is not None:
         lead = pair.comparison.lead
-        title = text_of(
-            reader, "AUROC of version %(one)s minus that of version %(other)s", one=names[0], other=names[1]
-        )
+        one, other = pair.names
+        title = text_of(reader, "AUROC of version %(one)s minus that of version %(other)s", one=one, other=other)
         row = IntervalRow("", [IntervalPoint(lead.value, lead.low, lead.high)])
         charts.append(IntervalChart(title, [title], [row], zero=0.0, digits=4))
     rows = [IntervalRow(each.segment, [_point(auroc) for auroc in each.aurocs]) for each in pair.segments()]

@@ -6,16 +6,11 @@ from functools import partial
 from typing import Any
 
 from segadmin.models.card import ModelCard
+from segadmin_api.dashboard.card_lines import card_lines
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, text_of
-from segadmin_api.formatting import (
-    MEMBERSHIP_ADVICE,
-    cascade_line,
-    corrections_line,
-    equal_texts_line,
-    membership_line,
-)
+from segadmin_api.formatting import MEMBERSHIP_ADVICE
 
 
 def page(card: ModelCard, *, reader: Reader = ENGLISH) -> str:
@@ -30,9 +25,6 @@ def content(card: ModelCard, reader: Reader = ENGLISH) -> dict[str, Any]:
     return {
         "card": card,
         "reliability": diagram,
-        "membership": membership_line(card.membership),
         "membership_advice": MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
-        "corrections": corrections_line(card.origin.parts),
-        "equal_texts": equal_texts_line(card.origin.equal_texts),
-        "cascade": cascade_line(card.origin.cascade),
+        **card_lines(card, reader),
     }

@@ -9,7 +9,7 @@ from segadmin.events.import_records import STATES as IMPORT_STATES
 from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.jobs.control import CANCELLED
 from segadmin.jobs.registry import workflows
-from segadmin.labels.parts import Part, SplitBy
+from segadmin.labels.parts import Part
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import CanaryState, ImportState, JobState, MergeState, ModelState, StepState
 from segadmin.workflows.update_request import UpdatePolicy
@@ -34,8 +34,8 @@ _FACTS = (
     *("events", "users", "items", "from", "to"),
 )
 
-#: What separates the parts of a split, these parts, and where the probabilities of a history come from.
-_SPLITS = (*(split.value for split in SplitBy), *(part.value for part in Part))
+#: The parts of a split, and where the probabilities of a history come from.
+_PARTS = tuple(part.value for part in Part)
 _ANSWERS = ("model", "prior")
 #: Labels of the charts of a search.
 _SEARCH = ("trial", "best so far")
@@ -62,7 +62,7 @@ def _of_program() -> set[str]:
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
     of_jobs = {*NOTES, *PROBLEMS, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
-    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_SPLITS, *_ANSWERS}
+    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_PARTS, *_ANSWERS}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}

@@ -137,7 +137,7 @@ def add(
 
 def list_schedules(settings: Settings) -> list[Schedule]:
     """Return all schedules, the next one due first."""
-    with transaction(settings) as session:
+    with reading(settings) as session:
         return list(session.exec(select(Schedule).order_by(col(Schedule.next_slot))).all())
 
 

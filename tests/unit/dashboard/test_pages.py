@@ -25,6 +25,7 @@ from segadmin.training.study import load_summary
 from segadmin_api.dashboard import job_list, jobs, model_card, models, problem, search_page
 from segadmin_api.dashboard.assets import asset
 from segadmin_api.dashboard.job_list import JobList
+from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import environment, number
 from tests.servers import ROOT
 from tests.unit.dashboard.examples import PAGES, SAVED, a_card, a_job
@@ -56,8 +57,7 @@ ATTRIBUTES = frozenset(
         "data-events",
         "data-lines",
         "data-save",
-        "data-",
-        "theme",
+        "data-theme",
         "data-time",
         "defer",
         "enctype",
@@ -300,6 +300,14 @@ def test_a_card_of_an_older_release_does_not_mention_equal_texts() -> None:
     older = card.model_copy(update={"origin": card.origin.model_copy(update={"equal_texts": None})})
     assert "equal texts" in model_card.page(card)
     assert "equal texts" not in model_card.page(older)
+
+
+def test_a_card_is_in_the_language_of_the_reader() -> None:
+    page = model_card.page(a_card("gold"), reader=Reader(language="zh"))
+    for words in ("训练样本 800 条，验证样本 800 条", "多名用户共有的文本 40 段", "按时间划分，留出 15%", "训练 3,000"):
+        assert words in " ".join(page.split())
+    for words in ("training row", "held out", "several users", "users of", "probability"):
+        assert words not in page
 
 
 def test_a_card_is_data() -> None:
