@@ -8,7 +8,7 @@ from segadmin.events.import_records import STATES as IMPORT_STATES
 from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import ImportState, JobState, MergeState, ModelState, StepState
-from segadmin_api.dashboard import drift, uploads
+from segadmin_api.dashboard import drift, problem, uploads
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
 
@@ -38,4 +38,5 @@ def _of_program() -> set[str]:
     causes = {cause.value for cause in Cause}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
     reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
-    return of_data | reasons | states | columns | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    of_errors = {*problem.TITLES, *problem.FIXES.values(), *problem.GENERIC_DETAILS.values()}
+    return of_errors | of_data | reasons | states | columns | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}

@@ -51,7 +51,19 @@ ATTRIBUTES = {
         "src",
     ),
     *("autofocus", "for", "type", "value"),
-    *("aria-invalid", "cols", "enctype", "inputmode", "list", "rows", "selected", "size", "spellcheck", "title"),
+    *(
+        "aria-invalid",
+        "cols",
+        "enctype",
+        "inputmode",
+        "list",
+        "rows",
+        "selected",
+        "size",
+        "spellcheck",
+        "tabindex",
+        "title",
+    ),
 }
 
 
