@@ -93,10 +93,10 @@ def request_errors(*, in_body: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except InvalidSettings:
+    except (InvalidSettings, UploadTooLarge):
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
-        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken, UploadTooLarge)):
+        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise
 
