@@ -206,17 +206,15 @@ def _schema(schema: dict[str, Any]) -> str:
     """Return a JSON schema as a few words."""
     if reference := schema.get("$ref"):
         return _link(reference.rpartition("/")[2])
-    if "properties" in schema and "title" not in schema:
-        return "a form with " + ", ".join(f"`{name}`: {_schema(each)}" for name, each in schema["properties"].items())
     if "properties" in schema:
-        return _link(schema["title"])
-    if schema.get("format") == "binary":
-        return "a file"
+        fields = (f"`{name}`: {_schema(each)}" for name, each in schema["properties"].items())
+        return _link(schema["title"]) if "title" in schema else f"a form with {', '.join(fields)}"
     if options := schema.get("anyOf"):
         return " or ".join(map(_schema, options))
     if schema.get("type") == "array":
         return f"list of {_schema(schema.get('items', {}))}"
-    return _JSON_TYPES.get(schema.get("type", ""), schema.get("type") or "anything")
+    kind = "a file" if schema.get("format") == "binary" else ""
+    return kind or _JSON_TYPES.get(schema.get("type", ""), schema.get("type") or "anything")
 
 
 def _link(name: str) -> str:
