@@ -80,14 +80,15 @@ def test_a_file_from_upload_to_import(browser: Browser, site: tuple[str, str], s
         send(page, "/save")
         expect(page.get_by_role("status")).to_have_text("The mapping is saved as shop.")
 
-        page.evaluate("document.querySelector(\"form[action$='/import']\").submit()")
-        page.evaluate("document.querySelector(\"form[action$='/import']\").submit()")  # a second click
+        twice = "const form = document.querySelector(\"form[action$='/import']\"); form.submit(); form.submit()"
+        page.evaluate(twice)  # two clicks
         page.wait_for_url("**/data/results/*")
         expect(page.locator("main")).to_contain_text("The file is imported by a worker")
         check(page)
         work(shop)
-        page.wait_for_url("**/data/imports/*")  # the page looks by itself
-        expect(page.locator("main")).to_contain_text("unknown_kind: 1")
+        expect(page.locator("main")).to_contain_text("unknown_kind: 1", timeout=20_000)  # the page looks by itself
+        page.reload()
+        page.wait_for_url("**/data/imports/*")
         check(page)
         assert [each.text_content() for each in page.locator(".facts b").all()][:3] == ["3", "2", "1"]
 

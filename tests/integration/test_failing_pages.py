@@ -15,10 +15,11 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from segadmin.events.uploads import list_uploads
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.records import Scope
-from tests.servers import fresh_database, web_server
+from tests.servers import fresh_database, wait_until, web_server
 
 PAGES = ("/", "/segments", "/users", "/snapshots", "/models", "/jobs", "/data", "/data/upload", "/data/profile")
 PAGES += ("/data/quarantine", "/data/labels", "/data/merges", "/schedules", "/audit")
@@ -63,7 +64,10 @@ def problem_of(answer: httpx.Response) -> str:
 @pytest.fixture
 def reader(shop: Settings) -> Iterator[Reader]:
     key = api_keys.create(shop, "me", Scope.ADMIN)
-    with web_server(shop, SEGADMIN_WEB_BODY_SECONDS="2") as url, closing(log_in(url, key)) as reader:
+    with (
+        web_server(shop, SEGADMIN_WEB_BODY_SECONDS="2", SEGADMIN_WEB_UPLOAD_SECONDS="3") as url,
+        closing(log_in(url, key)) as reader,
+    ):
         yield reader
 
 
@@ -149,3 +153,28 @@ def test_a_form_that_is_too_large_or_too_slow_is_refused(shop: Settings, reader:
         slow.sendall(head.encode() + b"old=")
         assert slow.recv(100).startswith(b"HTTP/1.1 408"), "after the two seconds of SEGADMIN_WEB_BODY_SECONDS"
     assert reader.client.get("/healthz").status_code == 200
+
+
+def test_an_upload_that_stops_or_is_not_of_the_page_leaves_nothing(shop: Settings, reader: Reader) -> None:
+    parts = urlsplit(reader.url)
+    head = f'--x\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{reader.token}\r\n--x\r\n'
+    head += 'Content-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nuser,kind'
+    cookies = "; ".join(f"{name}={value}" for name, value in reader.client.cookies.items())
+    lines = (
+        *("POST /data/upload HTTP/1.1", f"Host: {parts.netloc}", f"Cookie: {cookies}"),
+        *("Content-Type: multipart/form-data; boundary=x", "Content-Length: 5000", "", ""),
+    )
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as slow:
+        slow.sendall("\r\n".join(lines).encode() + head.encode())
+        assert slow.recv(100).startswith(b"HTTP/1.1 408"), "after the seconds of SEGADMIN_WEB_UPLOAD_SECONDS"
+    files = {"file": ("a.csv", b"user,kind\n")}
+    answer = reader.client.post("/data/upload", data={"csrf_token": "wrong"}, files=files)
+    assert (answer.status_code, "no valid token" in answer.text) == (403, True)
+    wait_until(lambda: not list((shop.store_path / "uploads").glob(".*")), 10, "the draft is removed")
+    assert list_uploads(shop) == []
+    for name, content, status in (("a.csv", b"", 422), ("a.xlsx", b"PK", 422), ("", b"", 422)):
+        form = {"file": (name, content)}
+        answer = reader.client.post(
+            "/data/upload", data={"csrf_token": reader.token}, files=form, headers={"Accept": "text/html"}
+        )
+        assert (answer.status_code, 'role="alert"' in answer.text) == (status, True), name
