@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from segadmin.events.mapping import Mapping
-from segadmin.events.saved_mappings import list_mappings, named_mapping, remove_mapping, save_mapping
 from segadmin.events.shipped import shipped_mappings
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, confirm, echo, show_json, table
@@ -25,6 +23,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.
 @app.callback(invoke_without_command=True)
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the mappings that were saved, and those that come with segadmin, for common export layouts."""
+    from segadmin.events.saved_mappings import list_mappings
+
     if context.invoked_subcommand is not None:
         return
     saved, shipped = list_mappings(get_settings()), shipped_mappings()
@@ -41,6 +41,8 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: Name) -> None:
     """Print a mapping, as a template for your own."""
+    from segadmin.events.saved_mappings import named_mapping
+
     echo(named_mapping(get_settings(), name), nl=False)
 
 
@@ -51,6 +53,9 @@ def save(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a saved mapping of this name.")] = False,
 ) -> None:
     """Save a mapping under a name, also for the web pages."""
+    from segadmin.events.mapping import Mapping
+    from segadmin.events.saved_mappings import save_mapping
+
     row = save_mapping(get_settings(), name, Mapping.read(file), replace=replace)
     echo(f"The mapping is saved as {row.name}. Use it: segadmin data import events FILE --mapping {row.name}")
 
@@ -60,6 +65,8 @@ def remove(
     name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
 ) -> None:
     """Remove a saved mapping; imports keep what they were made with."""
+    from segadmin.events.saved_mappings import remove_mapping
+
     if not yes:
         confirm(f"Remove the mapping {name!r}?")
     remove_mapping(get_settings(), name)
