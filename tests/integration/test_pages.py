@@ -21,6 +21,7 @@ from tests.planted import LABELS, planted_users, through_the_engine
 from tests.servers import web_server
 
 SITE = ("/segments", f"/segments/{LABELS}/low", "/users", "/snapshots", "/snapshots/1", "/data", "/schedules", "/audit")
+SITE += ("/data/upload", "/data/profile", "/data/quarantine", "/data/labels", "/data/merges", "/data/erase")
 
 
 class _Page(HTMLParser):

@@ -10,6 +10,8 @@ from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import import_file
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import Mapping
+from segadmin.events.saved_mappings import save_mapping
+from segadmin.events.uploads import keep, new_upload
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.audit import record
@@ -61,6 +63,10 @@ def fill(settings: Settings) -> None:
     settings.run_path.mkdir(exist_ok=True)
     (settings.run_path / "web.log").write_text("GET /users?id=victim~1 HTTP\nother line\n")
     record(settings, "users.show", f"user {show_key(user_key(settings.secret(), 'victim~1'))}")
+    with new_upload(settings, "victim~1.csv", 2**20) as draft:
+        draft.write(f"{HEAD}victim~1,view,b,2025-01-02\n".encode())
+        keep(settings, draft, "me")
+    save_mapping(settings, "of one", Mapping(constants={"user": "victim~1"}))
     with transaction(settings) as session:
         session.add(
             Job(

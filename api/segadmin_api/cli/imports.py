@@ -36,7 +36,7 @@ MappingFile = Annotated[
     typer.Option(
         "--mapping",
         metavar="FILE.toml",
-        help="The mapping (columns, kinds, units, rules): a file, or the name of one that is shipped.",
+        help="The mapping (columns, kinds, units, rules): a file, or the name of one that was saved or is shipped.",
     ),
 ]
 Query = Annotated[str | None, typer.Option(help="The query for a SQL database.")]
@@ -321,10 +321,10 @@ def _import_command(context: typer.Context, table_: str, where: str) -> str:
 def _mapping(context: typer.Context) -> Mapping:
     """Return the mapping of the file, overridden by the options of the command."""
     from segadmin.events.mapping import Mapping
+    from segadmin.events.saved_mappings import read_mapping
 
     params = context.params
-    file = params["mapping"]
-    base = Mapping.read(file)
+    base = read_mapping(get_settings(), params["mapping"])
     maps = parse_options(params["map_"] or [], "--map")
     values: dict[str, Any] = {
         "columns": base.columns | maps,

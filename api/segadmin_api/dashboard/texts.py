@@ -13,7 +13,7 @@ from segadmin.labels.parts import Part
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import CanaryState, ImportState, JobState, MergeState, ModelState, StepState
 from segadmin.workflows.update_request import UpdatePolicy
-from segadmin_api.dashboard import drift, uploads
+from segadmin_api.dashboard import drift, problem, uploads
 from segadmin_api.dashboard.canaries import METRICS
 from segadmin_api.dashboard.charts import RELIABILITY
 from segadmin_api.dashboard.curves import TEXTS as CURVES
@@ -67,8 +67,9 @@ def _of_program() -> set[str]:
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
     reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
+    of_errors = {*problem.TITLES, *problem.FIXES.values(), *problem.GENERIC_DETAILS.values()}
     named = {*KINDS, *_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
-    return named | states | columns | causes | of_jobs | of_data | reasons | models | policies | access
+    return named | of_errors | states | columns | causes | of_jobs | of_data | reasons | models | policies | access
 
 
 def _of_requests() -> set[str]:

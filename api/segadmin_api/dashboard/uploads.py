@@ -125,7 +125,7 @@ def wizard_page(
         "job": job,
         "problem": problem,
         "sure": SURE.get(result.sure, ""),
-        "wrong": problem.partition(":")[0] if problem else "",
+        "wrong": "timezone" if problem.startswith("There is no time zone") else problem.partition(":")[0],
     }
     return served(
         "wizard.html", text_of(reader, "import %(file)s", file=upload.name), HERE, reader, tab="/data/upload", **content

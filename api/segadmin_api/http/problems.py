@@ -33,7 +33,6 @@ from segadmin.errors import (
     PluginError,
     PluginNotFound,
     ScheduleNotFound,
-    SchemaOutOfDate,
     SegadminError,
     SnapshotNotFound,
     Stale,
@@ -45,6 +44,7 @@ from segadmin.errors import (
 from segadmin.printable import printable
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import problem
+from segadmin_api.dashboard.problem import FIXES, GENERIC_DETAILS
 from segadmin_api.http.html import html_response
 from segadmin_api.http.logged_paths import logged_path
 from segadmin_api.http.readers import reader_of
@@ -82,17 +82,6 @@ _STATUS: dict[type, HTTPStatus] = {
     PluginError: HTTPStatus.SERVICE_UNAVAILABLE,
     Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-#: The details of server errors. The messages of the errors name folders and hosts, so they go only to the log.
-_GENERIC_DETAILS = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; see its log. Try again later.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error occurred; see the log of the server.",
-}
-#: What to do about some of them, without names of folders and hosts.
-_FIXES = {
-    SchemaOutOfDate: "The database is of another version of segadmin. Run on the server: segadmin db upgrade",
-    StorageError: "The database or the store cannot be used at the moment. Try again later, or run on the server: "
-    "segadmin doctor",
-}
 #: Most problems with fields in one response.
 _MOST_FIELDS = 20
 
@@ -106,10 +95,10 @@ def request_errors(*, in_body: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except InvalidSettings:
+    except (InvalidSettings, UploadTooLarge):
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
-        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken, UploadTooLarge)):
+        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise
 
@@ -166,12 +155,12 @@ def problem_responses(refusals: Mapping[int, str]) -> dict[int | str, dict[str, 
 
 def _detail(request: Request, status: HTTPStatus, error: Exception) -> str:
     """Return what a response says of an error; the log says what the response must not."""
-    if status not in _GENERIC_DETAILS:
+    if status not in GENERIC_DETAILS:
         return mask_secrets(str(error))
     if isinstance(error, SegadminError):  # the traceback of other errors is logged already
         path = logged_path(quote(request.scope["path"]))
         log.error("%s %s: %s", request.method, path, error, extra={"action": "answer"})
-    return next((_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES), _GENERIC_DETAILS[status])
+    return next((FIXES[kind] for kind in type(error).__mro__ if kind in FIXES), GENERIC_DETAILS[status])
 
 
 def _invalid(request: Request, error: RequestValidationError, fields: Sequence[FieldProblem]) -> tuple[HTTPStatus, str]:

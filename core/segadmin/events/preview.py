@@ -8,6 +8,7 @@ from math import isclose
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 from pydantic import BaseModel
 
 from segadmin.events.advice import one_kind, repeated_ids, segment_names, unknown_kinds, unknown_statuses
@@ -112,7 +113,8 @@ def preview(settings: Settings, request: ImportRequest, rows: int) -> Preview:
 
 def _first_rows(good: pl.DataFrame, fields: list[str]) -> list[dict[str, str | None]]:
     first = good.head(_FIRST_ROWS).select(pl.col(name) for name in fields if not good.schema[name].is_nested())
-    return first.select(pl.all().cast(pl.String)).to_dicts()
+    times = cs.temporal().dt.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return first.with_columns(times).select(pl.all().cast(pl.String)).to_dicts()
 
 
 def _warnings(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned, numbers: NumberColumns) -> Iterator[str]:

@@ -234,7 +234,7 @@ class Scope(StrEnum):
     SEGMENTS = "segments"  #: scoring users and looking up their segments
     VIEWER = "viewer"  #: role: reading everything except what only admins may read
     ANALYST = "analyst"  #: role: also users' own ids, texts and quarantined rows
-    OPERATOR = "operator"  #: role: also jobs, schedules, label sets, and which model is champion
+    OPERATOR = "operator"  #: role: also jobs, schedules, label sets, uploads, merges, and which model is champion
     ADMIN = "admin"  #: role: everything, also sending events, keys, the audit log and erasure
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -12,10 +13,16 @@ from segadmin.counts import counted
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
-from segadmin.settings import Settings
+from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import utcnow
 from segadmin.timezones import UtcMoment
 from segadmin.workflows.option_values import Days
+
+
+def _read_mapping(path: Path) -> Mapping:
+    from segadmin.events.saved_mappings import read_mapping
+
+    return read_mapping(get_settings(), path)
 
 
 class Ingest(Request):
@@ -25,8 +32,9 @@ class Ingest(Request):
         description="A file or URL that the workers can reach, such as redis://…"
     )
     table: Literal["events", "items"] = Field("events", description="What to import.")
-    mapping: Annotated[Mapping, Option(metavar="FILE.toml", read=Mapping.read)] = Field(
-        Mapping(), description="The mapping (columns, kinds, units, rules): a file, or the name of a shipped one."
+    mapping: Annotated[Mapping, Option(metavar="FILE.toml", read=_read_mapping)] = Field(
+        Mapping(),
+        description="The mapping (columns, kinds, units, rules): a file, or the name of a saved or shipped one.",
     )
     source: Annotated[str | None, Option(default="by suffix or URL")] = Field(
         None, description="Source plugin to read with."

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from segadmin.errors import DataError
 from segadmin.events.erase import Erased, forget, plan_erasure
-from segadmin.events.merge import UserPair, list_merges, merge_users, undo_merge
+from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
 from segadmin.settings import Settings
 from segadmin.storage.audit import current_actor, entries
 from segadmin.storage.records import Scope
@@ -49,10 +49,9 @@ def merge(request: Request, form: Operator) -> Response:
         problem = str(error)
     if problem:
         return html_response(_merges_page(settings, reader, pair=pair, problem=problem), 422)
-    notice = (
-        "The users are one now. The next refresh scores them." if done.state == "merged" else "They were merged before."
-    )
-    return go_to("/data/merges", text_of(reader, notice))
+    if done.state != PairState.MERGED:
+        return go_to("/data/merges", text_of(reader, "They were merged before."))
+    return go_to("/data/merges", text_of(reader, "The users are one now. The next refresh scores them."))
 
 
 @forms.post("/data/merges/undo")

@@ -64,7 +64,7 @@ async def add_upload(
     request: Request,
     response: Response,
     name: Annotated[
-        str, Query(max_length=500, description="The name of the file, if the body is the file itself.")
+        str, Query(max_length=4000, description="The name of the file, if the body is the file itself.")
     ] = "",
 ) -> schemas.Upload:
     """Upload a file: as the body, with its `name`, or in a form. It is kept for a day, or until it is imported."""
