@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from markupsafe import Markup
 
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.settings import Settings
-from segadmin.storage.records import Job, JobState, Step
+from segadmin.storage.records import Job, JobState
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.charts import Series, line_chart
@@ -19,10 +19,17 @@ from segadmin_api.dashboard.render import render, text_of
 from segadmin_api.formatting import JOBS, duration, job_row, option_texts, result_lines, stages, subject, took, waits
 
 #: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
-_CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
+CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
     ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
     ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
 )
+
+
+class HasCurve(Protocol):
+    """A step, as a record or as the API describes it."""
+
+    stage: str
+    curve: Any
 
 
 def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False, reader: Reader = ENGLISH) -> str:
@@ -70,9 +77,9 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         error=_error(job),
         waiting="" if job.state.over else waits(view),
         stages=stages(view),
-        curves=[chart for step in view.steps for chart in _charts(step)],
+        curves=[chart for step in view.steps for chart in learning_curves(step, reader)],
         options=option_texts(job.options),
-        **({"search": None} if search is None else search_page.content(search)),
+        **({"search": None} if search is None else search_page.content(search, reader)),
     )
 
 
@@ -92,7 +99,7 @@ def _error(job: Job) -> str:
     return (job.error or str(job.state)) if job.state.over and job.state != JobState.SUCCEEDED else ""
 
 
-def _charts(step: Step) -> list[Markup]:
+def learning_curves(step: HasCurve, reader: Reader = ENGLISH) -> list[Markup]:
     """Return the learning curves of a step as charts, grouped by model."""
     models: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number, metrics in step.curve:
@@ -101,9 +108,11 @@ def _charts(step: Step) -> list[Markup]:
             models.setdefault(model, {}).setdefault(metric, []).append((number, value))
     charts = []
     for model, curves in models.items():
-        for title, metrics, best in _CHARTS:
-            series = [Series(label, curves[name]) for name, label in metrics.items() if name in curves]
-            if series:
-                name = " · ".join(filter(None, (step.stage, model, title)))
-                charts.append(line_chart(name, series, best=best if series[0].name.startswith("validation") else ""))
+        for title, metrics, best in CHARTS:
+            drawn = {name: label for name, label in metrics.items() if name in curves}
+            if drawn:
+                name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
+                series = [Series(text_of(reader, label), curves[metric]) for metric, label in drawn.items()]
+                marked = best if next(iter(drawn)).startswith("validation") else ""
+                charts.append(line_chart(name, series, best=marked, unit=text_of(reader, "step"), reader=reader))
     return charts

@@ -17,7 +17,7 @@ from segadmin_api.formatting import (
 
 def page(card: ModelCard, *, online: bool = False, reader: Reader = ENGLISH) -> str:
     """Return the page of ``card``; if ``online``, it links to other pages."""
-    diagram = reliability_diagram(card.test.calibration.bins) if card.test else ""
+    diagram = reliability_diagram(card.test.calibration.bins, reader) if card.test else ""
     return render(
         "model_card.html",
         title=text_of(reader, "model %(number)s", number=card.version),

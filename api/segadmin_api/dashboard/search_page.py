@@ -7,6 +7,7 @@ from typing import Any
 
 from segadmin.training.study import SearchSummary, Trial
 from segadmin_api.dashboard.charts import search_chart
+from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import number, render
 from segadmin_api.formatting import option_value
 
@@ -16,12 +17,12 @@ def page(job: int, search: SearchSummary) -> str:
     return render("search.html", title=f"search of job {job}", **content(search))
 
 
-def content(search: SearchSummary) -> dict[str, Any]:
+def content(search: SearchSummary, reader: Reader = ENGLISH) -> dict[str, Any]:
     """Return the values of ``search_sections.html``."""
     names = option_names(search.trials)
     return {
         "search": search,
-        "search_chart": search_chart(search.trials),
+        "search_chart": search_chart(search.trials, reader),
         "trial_columns": (">trial", "state", ">log-loss", *(f">{name}" for name in names)),
         "trial_rows": [_row(trial, names) for trial in search.trials],
     }

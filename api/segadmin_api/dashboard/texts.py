@@ -6,7 +6,8 @@ from babel.messages.extract import extract_from_dir
 
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import ImportState, JobState, ModelState, StepState
-from segadmin_api.dashboard import drift
+from segadmin_api.dashboard import drift, jobs
+from segadmin_api.dashboard.charts import KIND_COLOURS
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
 
@@ -27,5 +28,7 @@ def _of_program() -> set[str]:
     """Return the texts that are in no template."""
     states = {state.value for kind in (JobState, StepState, ModelState, ImportState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
+    curves = {text for title, metrics, _ in jobs.CHARTS for text in (title, *metrics.values())}
+    charts = {*KIND_COLOURS, *drift.METRICS.values(), *curves}
     causes = {cause.value for cause in Cause}
-    return states | columns | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    return states | columns | charts | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}

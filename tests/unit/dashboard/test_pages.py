@@ -119,7 +119,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
-    parts = {"base.html", "macros.html", "search_sections.html"}
+    parts = {"base.html", "macros.html", "notebook.html", "search_sections.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts
