@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
@@ -22,7 +22,8 @@ Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
 #: The colours of the series of a line chart, in order.
 _SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
-_KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
+#: The kinds of events, with their colours.
+KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
 _BIN_COLOUR = "#8fb8de"
 #: The y axis spans at least this fraction of its highest value, so that noise does not look like a trend.
 _MINIMUM_SPAN = 0.01
@@ -30,15 +31,6 @@ _MINIMUM_SPAN = 0.01
 _MARGIN = (56, 4, 8, 20)
 #: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
-#: The texts of a line chart.
-BEST, BY_UNIT = "best %(value)s at %(where)s, last %(last)s", "%(names)s by %(unit)s, %(low)s to %(high)s"
-#: The texts of the reliability diagram.
-RELIABILITY = {
-    "title": "Reliability",
-    "description": "Accuracy by the probability of the most probable segment; on the dashed line both are equal",
-    "axis": "probability",
-    "bar": "%(users)s users, probability about %(probability)s, accuracy %(accuracy)s",
-}
 #: Width of a bar as a fraction of its slot.
 _BAR_WIDTH = 0.9
 
@@ -91,9 +83,8 @@ def line_chart(
         x: what the x axis shows; ``None``: from the first point to the last.
         ends: what is written at both ends of the x axis; ``None``: the numbers.
         size: of the plot, in units of the picture.
-        reader: in whose language it is.
+        reader: whose language the words have that are added; ``title``, ``unit`` and the names have it already.
     """
-    unit = text_of(reader, unit)
     xs, ys = zip(*(point for line in series for point in line.points), strict=True)
     plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
     coloured = list(zip(_SERIES_COLOURS, series, strict=False))
@@ -103,8 +94,8 @@ def line_chart(
         points = series[0].points
         where, value = (min if best == "min" else max)(points, key=lambda point: point[1])
         marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
-        facts = {"value": f"{value:.4f}", "where": f"{where:g}", "last": f"{points[-1][1]:.4f}"}
-        summary = text_of(reader, "best %(value)s at %(where)s, last %(last)s", **facts)
+        values = {"value": f"{value:.4f}", "where": f"{where:g}", "last": f"{points[-1][1]:.4f}"}
+        summary = text_of(reader, "best %(value)s at %(where)s, last %(last)s", **values)
     (left, right), (low, high) = plot.x, plot.y
     first, last = ends or (f"{left:g}", f"{unit} {right:g}")
     marks += [
@@ -113,9 +104,8 @@ def line_chart(
         _label(0, plot.height + 15, first),
         _label(plot.width, plot.height + 15, last, "end"),
     ]
-    names = ", ".join(line.name for line in series)
-    values = {"names": names, "unit": unit, "low": f"{low:.4f}", "high": f"{high:.4f}"}
-    description = text_of(reader, "%(names)s by %(unit)s, %(low)s to %(high)s", **values)
+    facts = {"names": ", ".join(line.name for line in series), "low": f"{low:.4f}", "high": f"{high:.4f}"}
+    description = text_of(reader, "%(names)s by %(unit)s, %(low)s to %(high)s", unit=unit, **facts)
     picture = _picture(plot, title, description, [_axes(plot), *marks])
     caption = Markup("<figcaption>{}{}</figcaption>").format(
         title, Markup(" <small>{}</small>").format(summary) if summary else ""
@@ -130,61 +120,59 @@ def search_chart(trials: Sequence[Trial], reader: Reader = ENGLISH) -> Markup:
         return Markup("")
     numbers, values = zip(*points, strict=True)
     best = list(zip(numbers, accumulate(values, min), strict=True))
-    lines = Series(text_of(reader, "best so far"), best, dots=False)
-    dots = Series(text_of(reader, "trial"), points, line=False)
-    title = text_of(reader, "Validation log-loss")
-    return line_chart(title, [lines, dots], unit="trial", x=(1, len(trials)), size=(600, 200), reader=reader)
+    trial, title = text_of(reader, "trial"), text_of(reader, "Validation log-loss")
+    series = [Series(text_of(reader, "best so far"), best, dots=False), Series(trial, points, line=False)]
+    return line_chart(title, series, unit=trial, x=(1, len(trials)), size=(600, 200), reader=reader)
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin], text: Callable[[str], str] = str) -> Markup:
-    """Return the accuracy of the most probable segment, one bar per probability bin; ``text`` translates a text."""
+def reliability_diagram(bins: Sequence[ReliabilityBin], reader: Reader = ENGLISH) -> Markup:
+    """Return the accuracy of the most probable segment, one bar per probability bin."""
     plot = Plot(300, 300, (0, 1), (0, 1))
     bars = [
-        _bar(
-            plot,
-            (bin_.low, bin_.high),
-            (0, bin_.accuracy),
-            _BIN_COLOUR,
-            text(RELIABILITY["bar"])
-            % {
-                "users": f"{bin_.rows:,}",
-                "probability": f"{(bin_.low + bin_.high) / 2:.0%}",
-                "accuracy": f"{bin_.accuracy:.1%}",
-            },
-        )
-        for bin_ in bins
+        _bar(plot, (bin_.low, bin_.high), (0, bin_.accuracy), _BIN_COLOUR, _bin_title(bin_, reader)) for bin_ in bins
     ]
     diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
     labels = [
-        _label(0, plot.height + 15, f"{text(RELIABILITY['axis'])} 0 %"),
+        _label(0, plot.height + 15, text_of(reader, "probability 0 %")),
         _label(plot.width, plot.height + 15, "100 %", "end"),
         _label(-5, 10, "1", "end"),
     ]
-    title, description = text(RELIABILITY["title"]), text(RELIABILITY["description"])
-    return _figure(_picture(plot, title, description, [*bars, diagonal, _axes(plot), *labels]))
+    description = text_of(
+        reader, "Accuracy by the probability of the most probable segment; on the dashed line both are equal"
+    )
+    return _figure(_picture(plot, text_of(reader, "Reliability"), description, [*bars, diagonal, _axes(plot), *labels]))
 
 
-def events_by_day(profile: Profile) -> Markup:
+def _bin_title(of: ReliabilityBin, reader: Reader) -> str:
+    values = {"rows": f"{of.rows:,}", "probability": f"{(of.low + of.high) / 2:.0%}", "accuracy": f"{of.accuracy:.1%}"}
+    return text_of(reader, "%(rows)s users, probability about %(probability)s, accuracy %(accuracy)s", **values)
+
+
+def events_by_day(profile: Profile, reader: Reader = ENGLISH) -> Markup:
     """Return a stacked bar chart of events per day by kind; per week or 30 days for long periods."""
     spans = _spans(profile)
     highest = max((sum(counts.values()) for _, counts in spans), default=1)
     plot = Plot(900, 200, (0, len(spans)), (0, highest))
-    bars = [bar for n, (first, counts) in enumerate(spans) for bar in _stack(plot, n, first, counts)]
+    bars = [bar for n, (first, counts) in enumerate(spans) for bar in _stack(plot, n, (first, counts), reader)]
     labels = [
         _label(-5, 10, f"{highest:,}", "end"),
         _label(0, plot.height + 15, f"{profile.first}"),
         _label(plot.width, plot.height + 15, f"{profile.last}", "end"),
     ]
-    description = f"From {profile.first} to {profile.last}, at most {highest:,} events in one bar"
-    picture = _picture(plot, "Events by day", description, [*bars, _axes(plot), *labels])
-    return _figure(Markup("{}{}").format(picture, _key(_KIND_COLOURS.items())))
+    values = {"first": profile.first, "last": profile.last, "most": f"{highest:,}"}
+    description = text_of(reader, "From %(first)s to %(last)s, at most %(most)s events in one bar", **values)
+    picture = _picture(plot, text_of(reader, "Events by day"), description, [*bars, _axes(plot), *labels])
+    kinds = [(text_of(reader, kind), colour) for kind, colour in KIND_COLOURS.items()]
+    return _figure(Markup("{}{}").format(picture, _key(kinds)))
 
 
-def _stack(plot: Plot, n: int, first: date, counts: Mapping[str, int]) -> list[Markup]:
-    bars, below = [], 0
-    for kind, colour in _KIND_COLOURS.items():
+def _stack(plot: Plot, n: int, span: tuple[date, Mapping[str, int]], reader: Reader) -> list[Markup]:
+    (first, counts), bars, below = span, list[Markup](), 0
+    for kind, colour in KIND_COLOURS.items():
         above = below + counts.get(kind, 0)
-        bars.append(_bar(plot, (n, n + 1), (below, above), colour, f"{first}: {kind} {above - below:,}"))
+        bars.append(
+            _bar(plot, (n, n + 1), (below, above), colour, f"{first}: {text_of(reader, kind)} {above - below:,}")
+        )
         below = above
     return bars
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from markupsafe import Markup
 
-from segadmin.storage.records import Step
 from segadmin_api.dashboard.charts import Series, line_chart
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
@@ -20,7 +19,14 @@ _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
 TEXTS = frozenset(text for title, labels, _ in _CHARTS for text in (title, *labels.values())) | {"step"}
 
 
-def step_charts(step: Step, reader: Reader = ENGLISH) -> list[Markup]:
+class HasCurve(Protocol):
+    """A step, as a record or as the API describes it."""
+
+    stage: str
+    curve: Any
+
+
+def learning_curves(step: HasCurve, reader: Reader = ENGLISH) -> list[Markup]:
     """Return the learning curves of a step as charts, grouped by model."""
     models: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number, metrics in step.curve:
@@ -34,7 +40,6 @@ def step_charts(step: Step, reader: Reader = ENGLISH) -> list[Markup]:
             series = [Series(text_of(reader, metrics[name]), curves[name]) for name in known]
             if series:
                 name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
-                charts.append(
-                    line_chart(name, series, best=best if known[0].startswith("validation") else "", reader=reader)
-                )
+                marked = best if known[0].startswith("validation") else ""
+                charts.append(line_chart(name, series, best=marked, unit=text_of(reader, "step"), reader=reader))
     return charts

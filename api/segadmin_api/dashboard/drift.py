@@ -16,7 +16,7 @@ from segadmin_api.dashboard.render import render, text_of
 #: Distributions whose population stability index is drawn, those that drifted most.
 _DISTRIBUTIONS = 4
 #: Titles of the metrics that are drawn.
-_METRICS = {"auroc": "AUROC", "macro_f1": "Macro F1", "accuracy": "Accuracy"}
+METRICS = {"auroc": "AUROC", "macro_f1": "Macro F1", "accuracy": "Accuracy"}
 #: Columns of the table of reports.
 COLUMNS = (">snapshot", "as of", ">model", ">users", ">drifted", ">AUROC (estimated)", ">AUROC (measured)", "alarms")
 
@@ -27,7 +27,9 @@ def page(history: ReportHistory, *, online: bool = False, reader: Reader = ENGLI
     """Return the page of some reports, a section for each label set."""
     lines, measured = history.lines, history.measured
     names = sorted({snapshot.label_set for _, snapshot in lines})
-    sections = [_section(name, [line for line in lines if line[1].label_set == name], measured) for name in names]
+    sections = [
+        _section(name, [line for line in lines if line[1].label_set == name], measured, reader) for name in names
+    ]
     return render(
         "drift.html",
         title=text_of(reader, "drift"),
@@ -39,14 +41,19 @@ def page(history: ReportHistory, *, online: bool = False, reader: Reader = ENGLI
     )
 
 
-def _section(name: str, newest_first: Sequence[Line], measured: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def _section(
+    name: str, newest_first: Sequence[Line], measured: Mapping[int, Mapping[str, Any]], reader: Reader
+) -> dict[str, Any]:
     oldest_first = newest_first[::-1]
-    charts = [_metric_chart(oldest_first, measured, metric) for metric in _METRICS] + [_drift_chart(oldest_first)]
+    charts = [_metric_chart(oldest_first, measured, metric, reader) for metric in METRICS]
+    charts.append(_drift_chart(oldest_first, reader))
     rows = [_row(report, snapshot, measured.get(report.snapshot_id, {})) for report, snapshot in newest_first]
     return {"name": name, "charts": [chart for chart in charts if chart], "rows": rows}
 
 
-def _metric_chart(lines: Sequence[Line], measured: Mapping[int, Mapping[str, Any]], metric: str) -> Markup | None:
+def _metric_chart(
+    lines: Sequence[Line], measured: Mapping[int, Mapping[str, Any]], metric: str, reader: Reader
+) -> Markup | None:
     """Return the estimates of a metric with their intervals, and the measured values; ``None`` if there are none."""
     estimates = [
         (snapshot.as_of.timestamp(), report.estimate["metrics"][metric])
@@ -58,16 +65,20 @@ def _metric_chart(lines: Sequence[Line], measured: Mapping[int, Mapping[str, Any
         for report, snapshot in lines
         if (value := measured.get(report.snapshot_id, {}).get(metric)) is not None
     ]
-    series = [Series("measured", known, line=False)] if known else []
+    series = [Series(text_of(reader, "measured"), known, line=False)] if known else []
     series += [
         Series(title, [(moment, estimate[part]) for moment, estimate in estimates], dots=part == "value")
-        for part, title in (("value", "estimated"), ("low", "95 % interval, low"), ("high", "95 % interval, high"))
+        for part, title in (
+            ("value", text_of(reader, "estimated")),
+            ("low", text_of(reader, "95 % interval, low")),
+            ("high", text_of(reader, "95 % interval, high")),
+        )
         if estimates
     ]
-    return _chart(_METRICS[metric], series, lines) if series else None
+    return _chart(text_of(reader, METRICS[metric]), series, lines, reader) if series else None
 
 
-def _drift_chart(lines: Sequence[Line]) -> Markup | None:
+def _drift_chart(lines: Sequence[Line], reader: Reader) -> Markup | None:
     """Return the stability index of the distributions that drifted most; ``None`` if nothing was compared."""
     points: dict[str, list[tuple[float, float]]] = {}
     for report, snapshot in lines:
@@ -75,14 +86,15 @@ def _drift_chart(lines: Sequence[Line]) -> Markup | None:
             point = (snapshot.as_of.timestamp(), finding["stability_index"])
             points.setdefault(finding["name"], []).append(point)
     most = sorted(points, key=lambda name: -max(index for _, index in points[name]))[:_DISTRIBUTIONS]
-    title = "Population stability index of the distributions that changed most"
-    return _chart(title, [Series(name, points[name]) for name in most], lines) if most else None
+    title = text_of(reader, "Population stability index of the distributions that changed most")
+    return _chart(title, [Series(name, points[name]) for name in most], lines, reader) if most else None
 
 
-def _chart(title: str, series: Sequence[Series], lines: Sequence[Line]) -> Markup:
+def _chart(title: str, series: Sequence[Series], lines: Sequence[Line], reader: Reader) -> Markup:
     first, last = (lines[n][1].as_of for n in (0, -1))
     ends = (f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}")
-    return line_chart(title, series, unit="time", x=(first.timestamp(), last.timestamp()), ends=ends)
+    span = (first.timestamp(), last.timestamp())
+    return line_chart(title, series, unit=text_of(reader, "time"), x=span, ends=ends, reader=reader)
 
 
 def _row(report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, Any]) -> Iterable[object]:

@@ -10,7 +10,7 @@ from segadmin.settings import Settings
 from segadmin.storage.records import CORRECT_KIND, Job, JobState
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
-from segadmin_api.dashboard.curves import step_charts
+from segadmin_api.dashboard.curves import learning_curves
 from segadmin_api.dashboard.job_notes import coverage_text, note_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
@@ -47,7 +47,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         graph=stage_graph(lines),
         memory=memory,
         can_retry=job.state in {JobState.FAILED, JobState.CANCELLED} and job.kind != CORRECT_KIND,
-        curves=[chart for step in view.steps for chart in step_charts(step, reader)],
+        curves=[chart for step in view.steps for chart in learning_curves(step, reader)],
         options=option_texts(job.options),
         **({"search": None} if search is None else search_page.content(search, reader)),
     )

@@ -11,7 +11,7 @@ from segadmin.models.champion_changes import ChampionChange
 from segadmin.storage.records import Canary, Evaluation, ModelVersion, Step
 from segadmin_api.dashboard import model_card
 from segadmin_api.dashboard.assets import ECHARTS
-from segadmin_api.dashboard.curves import step_charts
+from segadmin_api.dashboard.curves import learning_curves
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
 
@@ -48,7 +48,7 @@ def page(view: ModelView, reader: Reader, refused: Refused | None = None) -> str
     confusion = view.tested.confusion if view.tested else []
     content: dict[str, object] = {"view": view, "refused": refused}
     content |= {"confusion": confusion, "heatmap": heatmap(view, confusion), **model_card.content(view.card, reader)}
-    content["curves"] = [chart for step in view.steps for chart in step_charts(step, reader)]
+    content["curves"] = [chart for step in view.steps for chart in learning_curves(step, reader)]
     title = text_of(reader, "model %(number)s", number=view.version.id)
     return served("model.html", title, "/models", reader, assets=ECHARTS, **content)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from segadmin.models.card import ModelCard
@@ -21,7 +20,7 @@ def page(card: ModelCard, *, reader: Reader = ENGLISH) -> str:
 
 def content(card: ModelCard, reader: Reader = ENGLISH) -> dict[str, Any]:
     """Return the values of the template of a card."""
-    diagram = reliability_diagram(card.test.calibration.bins, partial(text_of, reader)) if card.test else ""
+    diagram = reliability_diagram(card.test.calibration.bins, reader) if card.test else ""
     return {
         "card": card,
         "reliability": diagram,

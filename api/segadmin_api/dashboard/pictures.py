@@ -17,7 +17,7 @@ WIDTH = 640.0
 _ROW, _BAR = 30.0, 18.0
 #: Most of the width that names may take.
 _NAMES = 200.0
-#: Height of the plot of lines, and the room above it and below it.
+#: Least height of the plot of lines, and the room above it and below it.
 _PLOT, _TOP, _BOTTOM = 220.0, 12.0, 26.0
 #: Distance between the base lines of labels, so that they do not overlap.
 _LINE_HEIGHT = 16.0
@@ -95,11 +95,12 @@ def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Se
     left = max(*(width_of(f"{tick:,g}", 12) for tick in ticks), width_of(dates[0], 12) / 2 - 6) + 10
     ends = [(line, _last(line)) for line in series if _last(line) is not None]
     right = min(max((width_of(_end_text(line)) for line, _ in ends), default=0) + 26, 240)
+    tall = max(_PLOT, _LINE_HEIGHT * len(ends))
     room, span = WIDTH - left - right, (moments[-1] - moments[0]) or 1
 
     def place(moment: float, value: float) -> tuple[float, float]:
         across = (moment - moments[0]) / span if len(moments) > 1 else 0.5
-        return left + room * across, _TOP + _PLOT * (1 - value / ticks[-1])
+        return left + room * across, _TOP + tall * (1 - value / ticks[-1])
 
     marks = []
     for tick in ticks:
@@ -108,7 +109,7 @@ def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Se
             rule(left, y, left + room, y),
             label(left - 6, y + 4, f"{tick:,g}", anchor="end", tone="soft", size=12),
         ]
-    marks += _dates(dates, [place(moment, 0)[0] for moment in moments])
+    marks += _dates(dates, [place(moment, 0)[0] for moment in moments], _TOP + tall + 18)
     for line in series:
         points = [
             place(at, value) if value is not None else None for at, value in zip(moments, line.values, strict=True)
@@ -119,14 +120,14 @@ def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Se
             for point, date, text in zip(points, dates, line.texts, strict=True)
             if point is not None and (len(moments) <= 30 or point == points[-1])
         ]
-    heights = _apart([place(moments[0], value or 0)[1] for _, value in ends], _TOP + 6, _TOP + _PLOT)
+    heights = _apart([place(moments[0], value or 0)[1] for _, value in ends], _TOP + 6, _TOP + tall)
     for (line, _), y in zip(ends, heights, strict=True):
         marks += [
             bar(left + room + 8, y - 5, (8, 8), line.colour),
             label(left + room + 20, y + 4, line.name, suffix=f" {line.texts[-1]}", room=right - 20),
         ]
     spoken = "; ".join(_spoken(line, dates) for line in series)
-    return picture(title, spoken, (WIDTH, _TOP + _PLOT + _BOTTOM), marks)
+    return picture(title, spoken, (WIDTH, _TOP + tall + _BOTTOM), marks)
 
 
 def sankey(
@@ -188,12 +189,11 @@ def ticks_to(highest: float) -> list[float]:
     return [n * step for n in range(math.ceil(highest / step - 1e-9) + 1)]
 
 
-def _dates(dates: Sequence[str], xs: Sequence[float]) -> list[Markup]:
+def _dates(dates: Sequence[str], xs: Sequence[float], y: float) -> list[Markup]:
     """Return the dates under a plot: the last one, and of the others as many as there is room for."""
     every = math.ceil(len(dates) / _DATES)
     shown = list(range(len(dates) - 1, -1, -every))
     room = [n for n in shown if n == len(dates) - 1 or xs[-1] - xs[n] > width_of(dates[n], 12)]
-    y = _TOP + _PLOT + 18
     return [label(xs[n], y, dates[n], anchor="middle", tone="soft", size=12) for n in room]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
+from itertools import count
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -15,6 +18,9 @@ from segadmin_api.dashboard.formats import Formats
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
 from segadmin_api.sentences import Sentence
+
+#: The end of a table or a figure. What pages quote is escaped, so only templates write it.
+_ENDS = re.compile(r"</(?P<of>table|figure)>")
 
 
 def render(
@@ -44,7 +50,9 @@ def render(
     """
     frame = {"online": online, "refresh": refresh, "events": events, "reader": reader, "here": here, "assets": assets}
     values = {"title": title, **frame, **content}
-    return environment(reader.formats).get_template(template).render(values)
+    templates = environment(reader.formats)
+    html = templates.get_template(template).render(values)
+    return _with_downloads(html, templates, reader) if online and not reader.plain else html
 
 
 def served(template: str, title: str, here: str, reader: Reader, **content: Any) -> str:
@@ -68,6 +76,22 @@ def environment(formats: Formats = ENGLISH.formats) -> Environment:
     templates.globals |= {"asset": asset, "style": style, "languages": LANGUAGES}
     templates.filters |= _filters(formats)
     return templates
+
+
+def _with_downloads(html: str, templates: Environment, reader: Reader) -> str:
+    """Return a page with a link to a file under each table, and buttons that save the picture in each figure."""
+    macros: Any = templates.get_template("macros.html").module
+    path, _, query = reader.path.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name != "csv"]
+    numbers = count(1)
+
+    def offer(end: re.Match[str]) -> str:
+        if end["of"] == "figure":
+            return f"{macros.save_buttons()}{end[0]}"
+        address = f"{path}?{urlencode([*kept, ('csv', next(numbers))])}"
+        return f"{end[0]}{macros.csv_link(address)}"
+
+    return _ENDS.sub(offer, html)
 
 
 def _filters(formats: Formats) -> dict[str, Callable[..., object]]:

@@ -15,7 +15,7 @@ from segadmin.storage.records import CanaryState, ImportState, JobState, MergeSt
 from segadmin.workflows.update_request import UpdatePolicy
 from segadmin_api.dashboard import drift, problem, uploads
 from segadmin_api.dashboard.canaries import METRICS
-from segadmin_api.dashboard.charts import RELIABILITY
+from segadmin_api.dashboard.charts import KIND_COLOURS
 from segadmin_api.dashboard.curves import TEXTS as CURVES
 from segadmin_api.dashboard.job_notes import COVERAGE, NOTES, PROBLEMS
 from segadmin_api.dashboard.keys import SCOPES
@@ -60,16 +60,30 @@ def _of_program() -> set[str]:
         for state in kind
     }
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
+    charts = {*KIND_COLOURS, *drift.METRICS.values()}
     causes = {cause.value for cause in Cause}
     of_jobs = {*NOTES, *PROBLEMS, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
-    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_PARTS, *_ANSWERS}
+    models = {*METRICS.values(), *CURVES, *_PARTS, *_ANSWERS}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
     reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
     of_errors = {*problem.TITLES, *problem.FIXES.values(), *problem.GENERIC_DETAILS.values()}
     named = {*KINDS, *_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
-    return named | of_errors | states | columns | causes | of_jobs | of_data | reasons | models | policies | access
+    return (
+        named
+        | charts
+        | of_errors
+        | states
+        | columns
+        | causes
+        | of_jobs
+        | of_data
+        | reasons
+        | models
+        | policies
+        | access
+    )
 
 
 def _of_requests() -> set[str]:

@@ -29,6 +29,7 @@ from segadmin_api.http.problems import request_errors
 from segadmin_api.http.readers import NOTICE, reader_of
 from segadmin_api.http.security import Requires, authorize
 from segadmin_api.http.sessions import CSRF_FIELD, read_session
+from segadmin_api.http.tables import table_response, wants_table
 
 #: The field with the path of the page that a form is on.
 BACK_FIELD = "back"
@@ -67,7 +68,7 @@ class SessionEnded(HTTPException):
 
 
 class PageRoute(APIRoute):
-    """A route of pages: errors of the request are the client's, and a notice is shown once."""
+    """A route of pages: errors of the request are the client's, a notice is shown once, tables are sent as files."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the function that handles a request."""
@@ -80,6 +81,8 @@ class PageRoute(APIRoute):
             except SessionEnded as ended:
                 detail = session_ended(reader_of(request), kept=ended.kept is not None)
                 return login_page(request, ended.back, detail, HTTPStatus.UNAUTHORIZED, ended.kept)
+            if wants_table(request):
+                return table_response(request, response)
             if NOTICE in request.cookies and response.status_code == 200:
                 response.delete_cookie(NOTICE)
             return response

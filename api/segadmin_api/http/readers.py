@@ -17,6 +17,8 @@ from segadmin_api.http.sessions import Session
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"
 #: The cookie with what the last form did, until a page has shown it.
 NOTICE = "segadmin_notice"
+#: The parameter with the number of a table of a page, which is sent as a file.
+TABLE = "csv"
 
 
 def reader_of(request: Request) -> Reader:
@@ -35,6 +37,7 @@ def reader_of(request: Request) -> Reader:
         key=session.key.name if session else "",
         token=session.token if session else "",
         scopes=session.key.opens.includes if session else frozenset(),
+        plain=TABLE in request.query_params,
     )
 
 

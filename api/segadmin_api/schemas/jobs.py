@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from segadmin.jobs.estimate import Likeness
 from segadmin.storage.records import JobState, StepState
+from segadmin_api.schemas.shown import InNotebooks
 
 #: The number of a row.
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -29,7 +30,7 @@ class BlockingLock(BaseModel):
     since: datetime
 
 
-class Job(BaseModel):
+class Job(InNotebooks):
     """A job in a list."""
 
     id: int

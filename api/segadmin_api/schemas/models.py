@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segadmin.storage.records import CanaryState, ModelState
 from segadmin_api.schemas.jobs import Name, Text
+from segadmin_api.schemas.shown import InNotebooks
 
 
 class Evaluation(BaseModel):
@@ -24,7 +25,7 @@ class Evaluation(BaseModel):
     model_version_id: int | None = Field(description="`null`: of a baseline.")
 
 
-class ModelVersion(BaseModel):
+class ModelVersion(InNotebooks):
     """A model version in a list."""
 
     id: int

@@ -6,10 +6,12 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
+from segadmin_api.schemas.shown import InNotebooks
+
 Item = TypeVar("Item", bound=BaseModel)
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(InNotebooks, Generic[Item]):
     """A page of a list."""
 
     items: list[Item]

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from segadmin_api.schemas.jobs import Name
+from segadmin_api.schemas.shown import InNotebooks
 
 
-class Snapshot(BaseModel):
+class Snapshot(InNotebooks):
     """A published snapshot in a list."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -56,7 +57,7 @@ class SegmentOfLabelSet(Segment):
     snapshot: int
 
 
-class Segments(BaseModel):
+class Segments(InNotebooks):
     """The segments of the current snapshots."""
 
     items: list[SegmentOfLabelSet]
@@ -81,7 +82,7 @@ class Cell(BaseModel):
     users: int
 
 
-class SnapshotDiff(BaseModel):
+class SnapshotDiff(InNotebooks):
     """Who moved between two snapshots, and why."""
 
     label_set: str

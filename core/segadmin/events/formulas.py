@@ -10,6 +10,8 @@ import polars as pl
 #: plain number is not a formula.
 _FORMULA = r"^'*[=+\-@＝＋－＠\t\r\n]"
 _NUMBER = r"^[+-]?[0-9][0-9.,]*$"
+#: The numbers of the program's own tables, such as ``-1.2e-05`` and ``-3.5%``.
+_WRITTEN_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*(e[+-]?[0-9]+)?%?")
 _ESCAPED = r"^'+[=+\-@＝＋－＠\t\r\n]"
 
 
@@ -20,6 +22,11 @@ def escape_formulas(frame: pl.LazyFrame) -> pl.LazyFrame:
     risky = [(text, text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)) for text in texts]
     cells = [pl.when(is_risky).then("'" + text).otherwise(text).name.keep() for text, is_risky in risky]
     return frame.with_columns(cells).rename({name: f"'{name}" for name in schema.names() if re.match(_FORMULA, name)})
+
+
+def escape_formula(text: str) -> str:
+    """Return a cell with an apostrophe before it if it would be read as a formula; numbers stay as they are."""
+    return f"'{text}" if re.match(_FORMULA, text) and not _WRITTEN_NUMBER.fullmatch(text) else text
 
 
 def unescape_formulas(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from xml.etree import ElementTree
@@ -19,7 +20,9 @@ from segadmin_api.dashboard.charts import (
     reliability_diagram,
     search_chart,
 )
-from tests.unit.dashboard.examples import a_profile
+from segadmin_api.dashboard.curves import learning_curves
+from segadmin_api.dashboard.reader import Reader
+from tests.unit.dashboard.examples import a_job, a_profile
 
 HOSTILE = """"/><script>'&"""
 
@@ -117,3 +120,20 @@ def test_a_bar_as_high_as_its_accuracy() -> None:
     [bar] = drawn.iter("rect")
     assert (float(bar.get("x", 0)), float(bar.get("y", 0)), float(bar.get("height", 0))) == (150, 150, 150)
     assert bar.findtext("title") == "40 users, probability about 55%, accuracy 50.0%"
+
+
+def test_the_words_of_a_chart_are_in_the_language_of_the_reader() -> None:
+    zh = Reader(language="zh")
+    charts = [
+        search_chart([trial(1, 0.9), trial(2, None), trial(3, 0.8)], zh),
+        reliability_diagram([ReliabilityBin(0.5, 0.6, 40, 0.55, 0.5)], zh),
+        events_by_day(a_profile("milk"), zh),
+        line_chart("损失", [Series("验证", [(1, 0.9), (2, 0.8)])], best="min", unit="步", reader=zh),
+        *learning_curves(
+            a_job("x").steps[0].model_copy(update={"stage": "训练", "curve": [[1, {"training_loss": 1.0}]]}), zh
+        ),
+    ]
+    assert len(charts) == 5
+    for chart in charts:
+        words = " ".join(figure(chart).itertext())
+        assert not re.findall(r"[A-Za-z]{2,}", words), words

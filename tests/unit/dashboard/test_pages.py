@@ -112,7 +112,7 @@ def test_every_template_is_a_page_or_a_part_of_one() -> None:
     parts = {"base.html", "macros.html", "search_sections.html", "stage_graph.html"}
     parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html"}
     parts |= {"data.html", "profile_sections.html"}
-    parts |= {"estimates.html", "export_form.html"}
+    parts |= {"estimates.html", "export_form.html", "notebook.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts
@@ -168,7 +168,7 @@ def test_the_reason_of_the_gate_is_escaped(settings: Settings) -> None:
     page = Parsed(jobs.page(settings, replace(done, steps=[gate]), online=True))
     assert f"Version 3 is champion: {HOSTILE}." in "".join(page.texts)
     assert ("href", "/models/3") in page.attributes
-    assert page.tags.count("script") == 1, "our own"
+    assert page.tags.count("script") == 2, "our own"
 
 
 def test_a_card_in_words() -> None:

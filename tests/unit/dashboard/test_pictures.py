@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -87,3 +88,14 @@ def test_text_that_is_too_wide_is_shortened() -> None:
     assert shortened("short", 100) == "short"
     short = shortened("高价值但最近没有购买的用户", 60)
     assert short.endswith("…") and width_of(short) <= 60
+
+
+def test_the_labels_of_many_lines_do_not_overlap() -> None:
+    many = [Line(f"segment {n}", [1, 5], ["1", "5"], "#000") for n in range(30)]
+    root = drawn(lines("trend", ["May 1", "May 8"], [0, 7], many))
+    heights = sorted(
+        float(each.get("y", 0)) for each in root.iter(f"{SVG}text") if "segment" in "".join(each.itertext())
+    )
+    assert len(heights) == 30
+    assert all(below - above >= 15 for above, below in pairwise(heights))
+    assert heights[0] > 0 and heights[-1] < float(root.get("height", 0))

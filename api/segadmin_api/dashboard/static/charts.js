@@ -3,7 +3,16 @@
 const text = () => getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
 const line = () => getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
 const locale = document.documentElement.lang;
+const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
+const clock = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const month = new Intl.DateTimeFormat(locale, { year: "numeric", month: "short" });
 const count = new Intl.NumberFormat(locale);
+
+// The ticks of a time axis, as far apart as `step` seconds, in the form of the language.
+function dates(_, ticks, _axis, _space, step) {
+  const form = step >= 28 * 86400 ? month : step >= 86400 ? day : clock;
+  return ticks.map((tick) => form.format(tick * 1000));
+}
 
 function drawLines(place) {
   const { names, colours, data } = JSON.parse(place.dataset.lines);
@@ -12,7 +21,7 @@ function drawLines(place) {
   const size = () => ({ width: Math.max(place.clientWidth, 200), height: Math.max(place.clientHeight - 40, 140) });
   const plot = new uPlot({
     ...size(),
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => count.format(tick)) }],
+    axes: [{ ...axis, space: 90, values: dates }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => count.format(tick)) }],
     series: [
       { label: place.dataset.time, value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleDateString(locale)) },
       ...names.map((name, n) => ({
@@ -20,6 +29,7 @@ function drawLines(place) {
       })),
     ],
   }, data, place);
+  place.plot = plot;
   new ResizeObserver(() => plot.setSize(size())).observe(place);
 }
 
@@ -55,8 +65,10 @@ const kinds = { sankey: drawSankey, heatmap: drawHeatmap };
 
 function drawChart(place) {
   const data = JSON.parse(place.dataset.chart);
-  const chart = echarts.init(place, null, { renderer: "svg" });
-  chart.setOption({ animation: false, aria: { enabled: true }, ...kinds[data.kind](place, data) });
+  const chart = echarts.init(place, null, { renderer: "svg", locale: locale.startsWith("zh") ? "ZH" : "EN" });
+  const aria = { enabled: true, label: { description: place.getAttribute("aria-label") } };
+  chart.setOption({ animation: false, aria, ...kinds[data.kind](place, data) });
+  place.chart = chart;
   new ResizeObserver(() => chart.resize()).observe(place);
 }
 
