@@ -37,9 +37,7 @@ class Job(BaseModel):
     state: JobState
     priority: int
     idempotency_key: str | None
-    error: str | None = Field(
-        description="Why it failed, or which stage of a succeeded job did."
-    )
+    error: str | None = Field(description="Why it failed, or which stage of a succeeded job did.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
