@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from segadmin.models.card import Cascade
 
 
+#: From so many minutes on, a duration is in days.
+_LONG_MINUTES = 2 * 1440
+
+
 def ago(moment: datetime | None) -> str:
     """Return the time since ``moment``, such as ``3 min ago``; empty for ``None``."""
     if moment is None:
@@ -45,10 +49,12 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in seconds, rounded, such as ``45 s``, ``3 min`` or ``2 h 10 min``."""
+    """Return a duration in seconds, rounded, such as ``45 s``, ``3 min``, ``2 h 10 min`` or ``3 d 4 h``."""
     if seconds < 60:
         return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
+    if minutes >= _LONG_MINUTES:
+        return f"{minutes // 1440} d {minutes % 1440 // 60} h"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -70,8 +70,9 @@ def test_a_canary_from_start_to_stop(shop: Settings, cli: Cli) -> None:
     ("option", "value", "message"),
     [
         ("--canary", "5 percent", "'5 percent' is no share of the users; write it as 5% or 0.05"),
-        ("--canary", "500%", "'500%' is not a share between 0% and 100%"),
-        ("--canary", "0", "'0' is not a share between 0% and 100%"),
+        ("--canary", "500%", "'500%' is not a share above 0% and below 100%"),
+        ("--canary", "0", "'0' is not a share above 0% and below 100%"),
+        ("--canary", "100%", "'100%' is not a share above 0% and below 100%"),
         ("--canary-time", "soon", "'soon' is no length of time"),
     ],
 )

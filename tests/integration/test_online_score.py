@@ -9,6 +9,7 @@ import pytest
 
 from segadmin.events.cells import readable
 from segadmin.events.mapping import Mapping
+from segadmin.events.merge import UserPair, merge_users
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel, champion
 from segadmin.inference.online import Scored, UserEvents, score_users
@@ -17,6 +18,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.corrections import correct
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.snapshots.user import find_user
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from tests.planted import LABELS, planted_users
@@ -63,6 +65,18 @@ def test_a_corrected_user_is_in_the_segment_that_a_person_set(shop: Settings) ->
     assert (after[0].segment, after[0].corrected) == (wanted, True)
     assert after[0].probabilities == before[0].probabilities
     assert after[1] == before[1]
+
+
+def test_a_correction_of_a_user_who_was_merged_holds_for_the_other(shop: Settings) -> None:
+    with transaction(shop) as session:
+        as_of = find_snapshot(session, "current", LABELS).as_of
+    old, new = planted_users(shop).head(2)["user"]
+    requests = [UserEvents(user, events_of(shop, find_user(shop, new)), as_of) for user in (old, new)]
+    before = score(shop, *requests)
+    wanted = "low" if before[1].segment == "high" else "high"
+    correct(shop, old, wanted, "as a visitor")
+    merge_users(shop, [UserPair(old, new)])
+    assert [(each.segment, each.corrected) for each in score(shop, *requests)] == [(wanted, True)] * 2
 
 
 def test_a_user_alone_gets_the_answer_that_is_given_beside_others(shop: Settings) -> None:

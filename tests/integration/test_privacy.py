@@ -21,9 +21,9 @@ from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job, JobState
+from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.conftest import Cli
-from tests.planted import Run
+from tests.planted import LABELS, Run
 
 WHO = "user-239"
 
@@ -103,6 +103,40 @@ def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
     assert list_interrupted(shop)
     assert forget(shop, [WHO])[0].rows["events"] > 0
     assert list_interrupted(shop) == []  # the file is read again by whoever wants it
+
+
+def test_an_erasure_waits_for_the_refresh_that_runs(shop: Settings) -> None:
+    end_jobs(shop)
+    with transaction(shop) as session:
+        states = (JobState.QUEUED, JobState.RUNNING)
+        queued, running = (Job(kind="refresh", options={"labels": LABELS}, state=state) for state in states)
+        session.add_all([queued, running])
+        session.flush()
+        job = running.id or 0
+        session.add(Step(job_id=queued.id or 0, stage="prepare", queue="cpu", state=StepState.RUNNING))
+        session.add(Step(job_id=job, stage="prepare", queue="cpu", state=StepState.SUCCEEDED))
+    heard: list[str] = []
+
+    def hear(note: str) -> None:
+        heard.append(note)
+        with transaction(shop) as session:
+            session.get_one(Job, job).state = JobState.SUCCEEDED
+
+    [erased] = forget(shop, [WHO], waiting=hear)
+    assert erased.rows["events"] > 0
+    assert heard == [f"Waiting for job {job} (refresh) to end."]
+
+
+def test_an_erasure_does_not_wait_forever(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_jobs(shop)
+    monkeypatch.setattr("segadmin.events.erase._PATIENCE_SECONDS", 0.3)
+    with transaction(shop) as session:
+        running = Job(kind="refresh", options={"labels": LABELS}, state=JobState.RUNNING)
+        session.add(running)
+        session.flush()
+        session.add(Step(job_id=running.id or 0, stage="prepare", queue="cpu", state=StepState.SUCCEEDED))
+    with pytest.raises(JobError, match=rf"Running jobs read users' data \({running.id}\)"):
+        forget(shop, [WHO])
 
 
 def test_a_killed_erasure_is_finished_by_the_next(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,10 @@ def test_what_cannot_be_compared_is_refused(shop: Settings, cli: Cli, tmp_path: 
     refused = {
         ("diff",): "Snapshot 1 is the first of 'spend3'",
         ("diff", "1", "7"): "There is no published snapshot '7'",
-        ("diff", "1", "1"): "Snapshot 1 is not older than snapshot 1",
+        ("diff", "1", "1"): "Snapshot 1 is compared with itself",
+        ("diff", "--from", "low"): "Name the file: --out moved.csv",
+        ("show", "1", "--at", "2020-01-01"): "Give the number 1 or --at, not both",
+        ("show", "--at", "lately"): "'lately' is no time; write it as 2026-03-01",
         ("show", "--at", "2020-01-01"): "No snapshot of 'spend3' is as of 2020-01-01 00:00 or before",
     }
     for words, message in refused.items():

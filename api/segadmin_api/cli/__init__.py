@@ -19,6 +19,7 @@ from segadmin.log_masking import mask_logs
 from segadmin.permissions import use_umask
 from segadmin.printable import printable
 from segadmin.urls import mask_secrets
+from segadmin_api.cli.next_commands import remember_home, with_home
 from segadmin_api.cli.output import UsageError, echo
 
 #: Exit code after Ctrl-C: 128 and the number of SIGINT.
@@ -85,7 +86,7 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.message = printable(mask_secrets(error.message))
+            error.message = printable(with_home(mask_secrets(error.message)))
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -148,6 +149,8 @@ def _root(
     for name, value in (("HOME", home), ("SERVER", server), ("KEY", key)):
         if value is not None:
             os.environ[f"SEGADMIN_{name}"] = str(value)
+    if home is not None:
+        remember_home(home, COMMANDS)
     for path in plugin_file or ():
         if not path.is_file():
             raise typer.BadParameter(f"File '{path}' does not exist.", param_hint="--plugin-file")

@@ -12,6 +12,7 @@ from segadmin.storage.audit import entries
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.formatting import ago
 
+_MAX_LIMIT = 1_000_000
 app = group("The audit log: who viewed, exported or erased users.")
 
 
@@ -28,7 +29,7 @@ def list_(
     actor: Annotated[
         str | None, typer.Option(help="Only what this one did: a user of the machine, or a key as 'key ann'.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of entries, newest first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""

@@ -16,13 +16,17 @@ from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
 from segadmin_api.formatting import canary_line
 
 app = group("A new version that scores a share of the users, to be compared with the champion.")
-Labels = Annotated[str | None, typer.Option(help="The label set; needed only if several have a canary.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", "--label-set", help="The label set; needed only if several have a canary.")
+]
 _METRICS = {"auroc": "AUROC", "macro_f1": "F1", "accuracy": "accuracy"}
 
 
 @app.command("list")
 def list_(
-    labels: Annotated[str | None, typer.Option(help="Only canaries of this label set.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "--label-set", help="Only canaries of this label set.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List all canaries, newest first, and why those ended that are over."""
@@ -33,7 +37,7 @@ def list_(
         return
     table(
         "",
-        [">id", "labels", ">version", ">champion", ">share", "state", "since", "until", "reason"],
+        [">id", "labels", ">version", ">champion", ">share", "state", "since", "until"],
         [
             (
                 row.id,
@@ -44,12 +48,14 @@ def list_(
                 row.state,
                 f"{row.since:%Y-%m-%d}",
                 f"{row.until:%Y-%m-%d}",
-                row.reason or "",
             )
             for row in rows
         ],
         empty="No canaries yet. Start one: segadmin enqueue retrain --canary 5%",
     )
+    for row in rows:
+        if row.reason:
+            echo(f"canary {row.id} {row.state}: {row.reason}")
 
 
 @app.command()

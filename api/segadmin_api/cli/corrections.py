@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, UsageError, echo, show_json, table
+from segadmin_api.cli.output import JsonOption, UsageError, echo, moment_of, show_json, table
 from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _DAYS = {"d": 1, "w": 7}
 _MAX_DAYS = 36_500
-Labels = Annotated[str | None, typer.Option("--labels", help="Label set; needed if several have a snapshot.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", "--label-set", help="Label set; needed if several have a snapshot.")
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for those who read it later.")]
 
 
@@ -77,7 +79,7 @@ def pin(
 
 
 def list_(
-    labels: Annotated[str | None, typer.Option("--labels", help="Only of this label set.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", "--label-set", help="Only of this label set.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those that expired or were withdrawn.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +105,7 @@ def list_(
                 row.label_set,
                 row.segment,
                 row.weight,
-                _until(row),
+                _until(row).removeprefix("until "),
                 row.actor,
                 row.reason,
             )
@@ -137,13 +139,12 @@ def _parse_end(text: str) -> datetime | None:
     if match is not None and 0 < int(match[1]) * _DAYS[match[2]] <= _MAX_DAYS:
         return datetime.now(UTC) + timedelta(days=int(match[1]) * _DAYS[match[2]])
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment_of(text)
+    except typer.BadParameter:
         raise typer.BadParameter(
             f"{text!r} is neither a time from now such as 90d or 12w, nor a date such as 2027-01-31, nor `never`",
             param_hint="--expires",
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _facts(correction: Correction) -> dict[str, Any]:
@@ -161,10 +162,11 @@ def _print(done: Corrected, *, as_json: bool) -> None:
         show_json({"correction": _facts(row), **facts})
         return
     user = f"user {show_key(row.user_key)}"
+    before = "in no snapshot" if done.before is None else done.before
     if row.withdrawn_at is not None:
         echo(f"{user}: correction {row.id} to {row.segment} is withdrawn.")
     else:
-        echo(f"{user}: {row.segment} in {row.label_set}, {_until(row)} (correction {row.id}); before: {done.before}.")
+        echo(f"{user}: {row.segment} in {row.label_set}, {_until(row)} (correction {row.id}); before: {before}.")
     if done.replaced is not None:
         echo(f"It replaces correction {done.replaced}.")
     if done.snapshot_id is not None:

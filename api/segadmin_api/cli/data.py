@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -139,7 +140,8 @@ def forget(
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
     if requested and not yes:
         confirm(f"Permanently erase {counted(len(requested), 'user')}?")
-    done = list(zip(requested.values(), erase(get_settings(), list(requested)), strict=True))
+    erasures = erase(get_settings(), list(requested), waiting=partial(echo, err=True))
+    done = list(zip(requested.values(), erasures, strict=True))
     if interrupted:
         echo("An interrupted erasure was completed.", err=True)
     unknown = [erased for _, erased in done if not erased.is_known]

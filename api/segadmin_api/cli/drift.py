@@ -18,7 +18,7 @@ from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_jso
 
 app = group("What changed since a model went into use, and how good its segments probably are.")
 LabelSetOption = Annotated[
-    str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
+    str | None, typer.Option("--label-set", "--labels", help="The label set; needed if several have a snapshot.")
 ]
 NO_REPORTS = "No drift reports yet. Every refresh makes one: segadmin enqueue refresh --wait"
 

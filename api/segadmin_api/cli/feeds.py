@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.jobs.enqueue import ask
 from segadmin.settings import get_settings
 from segadmin.snapshots import feeds
@@ -23,7 +24,10 @@ def add(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     kind: Annotated[str, typer.Argument(help="The feed plugin, such as redis-stream or webhook.")],
     label_set: Annotated[
-        str | None, typer.Option(help="Whose changes it receives; needed if there are several label sets.")
+        str | None,
+        typer.Option(
+            "--label-set", "--labels", help="Whose changes it receives; needed if there are several label sets."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the plugin.")
@@ -70,13 +74,21 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: Name, as_json: JsonOption = False) -> None:
     """Show a feed: its options, its cursor and its last error."""
-    facts = _facts(feeds.find_feed(get_settings(), name))
+    state = feeds.find_feed(get_settings(), name)
     if as_json:
-        show_json(facts)
+        show_json(_facts(state))
         return
-    for fact, value in facts.items():
-        if value not in (None, {}):
-            echo(f"{fact.replace('_', ' ')}: {value}")
+    feed = state.feed
+    echo(f"{feed.name}: {feed.kind}, the changes of {feed.label_set}, since {feed.created_at:%Y-%m-%d %H:%M} UTC")
+    for option, value in mask_all(feed.options).items():
+        echo(f"  {option}: {value}")
+    if feed.delivered_at is not None:
+        echo(f"delivered up to change {feed.sequence}, record {feed.position}, {ago(feed.delivered_at)}")
+    if state.lag:
+        echo(f"behind by {counted(state.lag, 'change')} with {counted(state.records, 'record')}")
+    if feed.error is not None:
+        echo(f"failed {counted(feed.failures, 'time')}: {feed.error}")
+        echo(f"next attempt: {feed.retry_at:%Y-%m-%d %H:%M:%S} UTC, or now: segadmin feeds deliver {feed.name}")
 
 
 @app.command()

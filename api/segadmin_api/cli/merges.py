@@ -59,6 +59,8 @@ def merge(
     else:
         for each in done:
             _show(each, file)
+        if any(each.state == "merged" for each in done):
+            echo("The next refresh scores NEW again, and OLD leaves the segments: segadmin enqueue refresh --wait")
     if any(each.problem for each in done):
         raise typer.Exit(1)
 

@@ -37,12 +37,16 @@ if TYPE_CHECKING:
 #: The default file of a model card.
 _CARD = "model-card.html"
 app = group("Model versions and their evaluations.")
-Labels = Annotated[str | None, typer.Option(help="The label set; needed only if several have a champion.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", "--label-set", help="The label set; needed only if several have a champion.")
+]
 
 
 @app.command("list")
 def list_(
-    labels: Annotated[str | None, typer.Option(help="Only models of this label set.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "--label-set", help="Only models of this label set.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List model versions, newest first, with their metrics on the test rows."""

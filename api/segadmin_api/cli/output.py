@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,9 +18,24 @@ from typer.core import TyperGroup
 
 from segadmin.errors import ConfigurationError
 from segadmin.printable import printable, printable_json
+from segadmin_api.cli.next_commands import with_home
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that an option means, in UTC unless it says otherwise; a date is its first moment.
+
+    Raises:
+        typer.BadParameter: it is no date and no time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no time; write it as 2026-03-01 or 2026-03-01T14:30 (UTC)") from None
+
 
 #: ``--json``, the same for all commands.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -29,8 +44,9 @@ AtOption = Annotated[
     datetime | None,
     typer.Option(
         "--at",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
-        help="What was known at this time (UTC), instead of a number.",
+        parser=moment_of,
+        metavar="TIME",
+        help="What was known at this time (UTC), such as 2026-03-01 or 2026-03-01T14:30, instead of a number.",
     ),
 ]
 #: ``--raw-cells``, of exports.
@@ -41,8 +57,8 @@ RawCells = Annotated[
 
 #: The error for invalid arguments; Typer exports only its subclasses.
 UsageError: Any = typer.BadParameter.__base__
-#: Cells up to this length are not wrapped.
-_UNWRAPPED = 14
+#: Cells up to this length are not wrapped if there is room, and columns of longer ones get as narrow as that.
+_UNWRAPPED, _NARROW = 14, 8
 
 
 def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
@@ -52,12 +68,12 @@ def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print ``text`` on stdout, or on stderr."""
-    typer.echo(printable(str(text)), err=err, nl=nl)
+    typer.echo(printable(with_home(str(text))), err=err, nl=nl)
 
 
 def echo_marked(mark: str, colour: str, text: str) -> None:
     """Print a coloured mark, and ``text`` behind it."""
-    typer.echo(f"{typer.style(mark, fg=colour)} {printable(text)}")
+    typer.echo(f"{typer.style(mark, fg=colour)} {printable(with_home(text))}")
 
 
 def confirm(question: str) -> None:
@@ -77,6 +93,10 @@ def _console_class() -> type[Console]:
 
     class PrintableConsole(Console):
         """A console that shows the control characters of its content, and sends only its own."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            """Print ``objects``; suggested commands have the home that was given."""
+            super().print(*(with_home(each) if isinstance(each, str) else each for each in objects), **options)
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             """Return what ``renderable`` consists of."""
@@ -101,29 +121,47 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         empty: what is missing, and the command that creates it.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    cells = [["" if cell is None else printable(with_home(str(cell))) for cell in row] for row in rows]
     if not cells and empty:
         echo(empty)
         return
+    if title:
+        echo(title)  # as a part of the table, Rich would wrap it to the table's width
     # No frame, to leave all 80 columns for text.
     rendered = Table(
-        title=Text(printable(title)) if title else None,
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for index, column in enumerate(columns):
-        longest = max((len(row_cells[index]) for row_cells in cells), default=0)
+    console = terminal()
+    lengths = [max((cell_len(row_cells[index]) for row_cells in cells), default=0) for index in range(len(columns))]
+    for column, width in zip(columns, _least_widths(lengths, console.width), strict=True):
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        header, width = Text(printable(column.lstrip(">"))), min(longest, _UNWRAPPED)
-        rendered.add_column(header, justify=justify, overflow="fold", min_width=width)
+        rendered.add_column(Text(printable(column.lstrip(">"))), justify=justify, overflow="fold", min_width=width)
     for row_cells in cells:
         rendered.add_row(*map(Text, row_cells))  # Rich would interpret [brackets] in a string as markup
-    terminal().print(rendered)
+    console.print(rendered)
+
+
+def _least_widths(lengths: Sequence[int], width: int) -> list[int]:
+    """Return how narrow each column may get in a table of ``width``: short cells stay in one line if there is room.
+
+    Rich would cut off what is beyond the width.
+    """
+    room = width - 2 * len(lengths) - 1
+    for narrow in range(_UNWRAPPED, _NARROW - 1, -1):  # long cells are wrapped anyway
+        least = [length if length <= _UNWRAPPED else narrow for length in lengths]
+        if sum(least) <= room:
+            return least
+    for narrow in range(_UNWRAPPED, 1, -1):
+        least = [min(length, narrow, _UNWRAPPED if length <= _UNWRAPPED else _NARROW) for length in lengths]
+        if sum(least) <= room:
+            return least
+    return [1] * len(lengths)
 
 
 def write_page(out: Path, html: str) -> None:

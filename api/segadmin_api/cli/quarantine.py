@@ -11,7 +11,7 @@ import typer
 from segadmin.counts import counted
 from segadmin.errors import ImportNotFound
 from segadmin.settings import Settings, get_settings
-from segadmin.storage.database import transaction
+from segadmin.storage.database import is_row_number, transaction
 from segadmin.storage.records import Import
 from segadmin_api.cli.output import JsonOption, RawCells, confirm, echo, show_json, table
 
@@ -79,7 +79,7 @@ def _note_more(shown: int, total: int) -> None:
 def _check_import(settings: Settings, number: int | None) -> None:
     """Raise ``ImportNotFound`` if there is no import with this number."""
     with transaction(settings) as session:
-        if number is not None and session.get(Import, number) is None:
+        if number is not None and (not is_row_number(number) or session.get(Import, number) is None):
             raise ImportNotFound(f"There is no import {number}. Look: segadmin data list")
 
 

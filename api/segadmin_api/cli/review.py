@@ -17,7 +17,7 @@ _MAX_LIMIT = 100_000
 def review(
     limit: Annotated[int, typer.Option("--limit", min=1, max=_MAX_LIMIT, help="Maximum number of users.")] = 20,
     labels: Annotated[
-        str | None, typer.Option("--labels", help="Label set; needed if several have a snapshot.")
+        str | None, typer.Option("--labels", "--label-set", help="Label set; needed if several have a snapshot.")
     ] = None,
     ignore_value: Annotated[
         bool, typer.Option("--ignore-value", help="By uncertainty alone: all users are worth the same.")
@@ -55,12 +55,13 @@ def review(
         return
     table(
         "",
-        ["user", "the model says", ">probability", "or", ">probability", ">uncertainty", ">value", ">priority"],
+        ["user", "by the model", "or", ">uncertainty", ">value", ">priority"],
         [
             (
-                *(row["user"], row["segment"], f"{row['probability']:.2f}"),
-                *(row["second"], f"{row['second_probability']:.2f}"),
-                *(f"{row['uncertainty']:.2f}", f"{row['value']:,.2f}", f"{row['priority']:,.2f}"),
+                row["user"],
+                f"{row['segment']} {row['probability']:.2f}",
+                f"{row['second']} {row['second_probability']:.2f}",
+                *(f"{row['uncertainty']:.2f}", _rounded(row["value"]), _rounded(row["priority"])),
             )
             for row in listed
         ],
@@ -68,3 +69,8 @@ def review(
     )
     if listed:
         echo("Correct one: segadmin users correct USER --segment SEGMENT --reason REASON")
+
+
+def _rounded(value: float) -> str:
+    """Return ``value`` with three digits or more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -57,11 +57,21 @@ def add(
     given = options_of(kind, context.args) | parse_options(option or [], "--option")
     options = default_options(kind, given if objective is None else objective_options(kind, given))
     schedules.check_schedule(get_settings(), slots, timezone, kind, options)
-    saved = schedules.add(get_settings(), name, slots, kind, options, timezone=timezone, freshness=objective)
+    before: list[str] = []
+
+    def remember(current: Schedule | None) -> None:
+        if current is not None:
+            before.append(f"{current.kind} {_when(current)}" + (", which was paused" if current.paused else ""))
+
+    saved = schedules.add(
+        get_settings(), name, slots, kind, options, timezone=timezone, freshness=objective, check=remember
+    )
     if saved.cron:
         echo(f"{name}: {kind} at {saved.cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
     if objective is not None:
         echo(f"{name}: {kind} whenever events came in; objective: an event is in a snapshot within {objective:g} s.")
+    if before:
+        echo(f"It replaces the schedule of the same name: {before[0]}.")
 
 
 def _slots(cron: str | None, interval: str | None, freshness: str | None) -> str:

@@ -54,13 +54,14 @@ def print_diff(compared: SnapshotDiff) -> None:
         ["", *(f">{segment or LEFT}" for segment in columns)],
         [(before or NEW, *(_count(matrix.get((before, after), 0)) for after in columns)) for before in rows],
     )
+    shown = movements if len(movements) <= _SHOWN + 2 else movements[:_SHOWN]
     table(
         "movements",
         ["from", "to", "cause", ">users"],
-        [(each.before or NEW, each.after or LEFT, each.cause, f"{each.users:,}") for each in movements[:_SHOWN]],
+        [(each.before or NEW, each.after or LEFT, each.cause, f"{each.users:,}") for each in shown],
     )
-    if len(movements) > _SHOWN:
-        echo(f"{len(movements) - _SHOWN} more: --json")
+    if len(movements) > len(shown):
+        echo(f"{len(movements) - len(shown)} more: --json")
     pair = f"{numbers['earlier']} {numbers['later']}"
     echo(f"Who moved: segadmin snapshots diff {pair} --out moved.csv, with --from and --to for one cell")
 

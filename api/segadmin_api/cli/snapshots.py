@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin_api.cli import remote_records
 from segadmin_api.cli.drift import drift_line
-from segadmin_api.cli.output import AtOption, JsonOption, RawCells, echo, group, show_json, table, terminal
+from segadmin_api.cli.output import AtOption, JsonOption, RawCells, UsageError, echo, group, show_json, table, terminal
 from segadmin_api.cli.remote import refuse_option
 from segadmin_api.formatting import ago
 from segadmin_api.freshness_words import freshness_line, seconds
@@ -32,7 +31,7 @@ from segadmin_api.freshness_words import freshness_line, seconds
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
 LabelSetOption = Annotated[
-    str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
+    str | None, typer.Option("--label-set", "--labels", help="The label set; needed if several have a snapshot.")
 ]
 UserIdsOption = Annotated[
     bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
@@ -64,10 +63,9 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
             ">model",
             "as of",
             ">users",
-            ">rescored",
-            ">carried",
+            ">scored",
             ">moved",
-            ">freshness p95",
+            ">fresh (p95)",
             "published",
         ],
         [
@@ -77,7 +75,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
                 "✓" if snapshot.id in current else "",
                 snapshot.model_version_id,
                 f"{snapshot.as_of:%Y-%m-%d}",
-                *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.carried, snapshot.moved)),
+                *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.moved)),
                 seconds(snapshot.freshness.get("p95")),
                 ago(snapshot.published_at),
             )
@@ -93,6 +91,8 @@ def show(
 ) -> None:
     """Show the segments of a snapshot: size, confidence, and distinctive categories."""
     settings = get_settings()
+    if at is not None and number != "current":
+        raise UsageError(f"Give the number {number} or --at, not both.")
     segments: Sequence[SegmentSummary]
     if settings.server:
         if at is not None:
@@ -101,10 +101,7 @@ def show(
         report = None
     else:
         with transaction(settings) as session:
-            if at is None:
-                snapshot = find_snapshot(session, number, label_set)
-            else:
-                snapshot = snapshot_at(session, at.replace(tzinfo=UTC), label_set)
+            snapshot = find_snapshot(session, number, label_set) if at is None else snapshot_at(session, at, label_set)
             segments = summaries(session, snapshot.id or 0)
             report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
     if as_json:
@@ -141,6 +138,8 @@ def diff_(
     from segadmin_api.cli.snapshot_diff import export_moved, facts, print_diff
 
     settings = get_settings()
+    if out is None and (before is not None or after is not None):
+        raise UsageError("--from and --to choose which users are written. Name the file: --out moved.csv")
     with transaction(settings) as session:
         pair = find_two(session, earlier, later, label_set)
     compared = diff(settings, *pair)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +38,7 @@ def show(
     with suggesting(settings, user):
         known = (_remote if settings.server else _local)(settings, user, text=text)
     rows, merges, corrected = known.history, known.merges, known.corrections
-    current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
+    current = [row for row in rows if row.current] if at is None else known_at(rows, at)
     texts = {row.label_set: known.text_of(row) for row in current} if text else {}
     if as_json:
         facts = {"user_key": known.key, "history": [asdict(row) for row in (rows if at is None else current)]}

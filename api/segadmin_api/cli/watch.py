@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.5
 #: Outside a terminal: so long between two lines that say how far the job is.
 _LINE_SECONDS = 20.0
 #: Nothing started for this long: say what may be missing.
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 8.0
 
 
 def watch(look: Look, job_id: int, *, quiet: bool = False, every: float = _LINE_SECONDS) -> int:
@@ -59,10 +59,14 @@ class Lines:
     every: float  #: seconds from one line with the percentage to the next
     _shown: dict[str, StepState] = field(default_factory=dict)
     _last: tuple[float, float] | None = None  #: when there was such a line, and how much was done
+    _hinted: list[str] = field(default_factory=list)
 
     def of(self, seen: JobView, moment: float) -> list[str]:
         """Return the lines that are due at ``moment``, in seconds on a monotonic clock."""
         lines, done = list(_changes(seen, self._shown)), seen.progress.done
+        hints = [] if seen.job.state.over else [f"job {seen.job.id}: {hint.plain}" for hint in _hint(seen)]
+        lines += [hint for hint in hints if hint not in self._hinted]
+        self._hinted = hints
         since, before = self._last or (moment, done)
         if moment - since >= self.every and not seen.job.state.over:
             lines.append(_progress_line(seen, max(done - before, 0.0) / (moment - since)))
@@ -98,7 +102,7 @@ def _changes(seen: JobView, shown: dict[str, StepState]) -> Iterator[str]:
 
 
 def _progress_line(seen: JobView, speed: float) -> str:
-    """Return how far the job is, how fast, how long it will take and what it does, or what it waits for.
+    """Return how far the job is, how fast, how long it will take and what it does.
 
     Args:
         seen: the job.
@@ -112,7 +116,6 @@ def _progress_line(seen: JobView, speed: float) -> str:
         "" if has_rate or not running else f"{percent(speed * 60)} a minute",
         time_left(seen) or "time left not known yet",
         *doing,
-        *(hint.plain for hint in _hint(seen)),
     )
     return " · ".join(filter(None, facts))
 
@@ -168,10 +171,16 @@ def _hint(seen: JobView) -> list[Text]:
 
     if seen.waits_for:
         return [Text(f"It {waits(seen)}.", "yellow")]
-    waited = (utcnow() - seen.job.created_at).total_seconds()
-    if seen.job.state == JobState.QUEUED and waited > _PATIENCE_SECONDS:
-        return [Text("No worker has taken it yet. Is one running? segadmin status · segadmin up --detach", "yellow")]
-    return []
+    moment = utcnow()
+    ready = [step for step in seen.steps if step.state == StepState.READY and (step.not_before or moment) <= moment]
+    if not ready or any(step.state == StepState.RUNNING for step in seen.steps):
+        return []
+    times = [seen.job.created_at, ready[0].rung_at, *(step.finished_at for step in seen.steps)]
+    if (moment - max(filter(None, times))).total_seconds() <= _PATIENCE_SECONDS:
+        return []
+    queue = ready[0].queue
+    taken = f"No worker of the queue {queue!r} has taken the step {ready[0].stage!r} yet. Is one running?"
+    return [Text(f"{taken} segadmin status · segadmin up --detach, or: segadmin worker --queues {queue}", "yellow")]
 
 
 def _mark(state: StepState) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
 import polars as pl
-from sqlmodel import Session, col, select
+from sqlmodel import col, or_, select
 
 from segadmin.counts import counted
 from segadmin.errors import JobError
@@ -40,11 +42,11 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.audit import record
 from segadmin.storage.compaction import KEPT_HOURS
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.import_lock import alone, no_step_runs
 from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import keep_old_predictions
-from segadmin.storage.records import Import, Job, ModelVersion
+from segadmin.storage.records import Import, Job, ModelVersion, Step, StepState
 from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import check_store, open_store
 
@@ -57,6 +59,8 @@ _BY_USER = (
 
 #: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
 _WITHOUT_USER_DATA = ("ingest", "import-upload", "compact", "retain", "deliver", "profile")
+#: A kind of jobs that an erasure waits for, and how long.
+_SHORT, _PATIENCE_SECONDS, _LOOK_SECONDS = "refresh", 60.0, 0.1
 _BATCH_SIZE = 1_000
 
 
@@ -77,7 +81,9 @@ class Erased:
         return any(self.rows.values())
 
 
-def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
+def forget(
+    settings: Settings, users: Sequence[str], *, waiting: Callable[[str], None] = lambda _: None
+) -> list[Erased]:
     """Erase users from all tables, from data to be imported, and from the files of jobs.
 
     No trace of them is left in the files of the store, in the database, in the logs of Delta Lake, or in the logs under
@@ -89,6 +95,7 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
     Args:
         settings: location of the store.
         users: the shop's ids, or pseudonyms of 16 hex digits.
+        waiting: called with what the erasure waits for, if it has to wait for a refresh.
 
     Returns:
         What was erased for each of ``users``, in their order.
@@ -97,9 +104,7 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         JobError: running jobs read the data to be erased, or a schedule imports more data of a user.
         StorageError: something cannot be read or written. The next erasure completes this one.
     """
-    with transaction(settings) as session:
-        _refuse_while_working(session)
-    with no_step_runs(settings), alone(settings):  # in the order in which steps take both
+    with _between_jobs(settings, waiting):
         buckets = open_store(settings).buckets
         lake = Lake.of(settings)
         complete_merges(settings, lake, buckets)
@@ -108,7 +113,6 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         interrupted = users_left(settings)
         named_users = NamedUsers(settings.secret(), names | interrupted)
         with transaction(settings) as session:
-            _refuse_while_working(session)
             refuse_asked_for(session, named_users)
             refuse_uploads(session)
         drop_unfinished(settings)
@@ -163,12 +167,44 @@ def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
     log.info("users erased", extra={"action": "forget", **facts})
 
 
-def _refuse_while_working(session: Session) -> None:
-    filters = (col(Job.state).in_(GOING_ON), col(Job.kind).not_in(_WITHOUT_USER_DATA))
-    job_ids = session.exec(select(Job.id).where(*filters).order_by(col(Job.id))).all()
-    if job_ids:
-        numbers = ", ".join(str(number) for number in job_ids[:5])
-        raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {job_ids[0]}")
+@contextmanager
+def _between_jobs(settings: Settings, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the locks of the store at a moment at which no job keeps users' data between its steps.
+
+    Refreshes of live segments follow each other without end, so the end of one is waited for.
+
+    Raises:
+        JobError: there is no such moment within a minute, or another kind of job runs, which may take long.
+    """
+    deadline, told = time.monotonic() + _PATIENCE_SECONDS, set[int]()
+    while True:
+        with ExitStack() as stack:
+            if not (jobs := _with_user_data(settings)):
+                stack.enter_context(no_step_runs(settings))  # in the order in which steps take both
+                stack.enter_context(alone(settings))
+                if not (jobs := _with_user_data(settings)):  # a step that was claimed waits, and has read nothing
+                    yield
+                    return
+        first = jobs[0].id or 0
+        if time.monotonic() > deadline or any(job.kind != _SHORT for job in jobs):
+            numbers = ", ".join(str(job.id) for job in jobs[:5])
+            raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {first}")
+        if first not in told:
+            waiting(f"Waiting for job {first} ({_SHORT}) to end.")
+            told.add(first)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _with_user_data(settings: Settings) -> Sequence[Job]:
+    """Return the jobs that keep data of users between their steps; a refresh has none before its first step ended."""
+    has_ended = select(Step.id).where(Step.job_id == Job.id, Step.state == StepState.SUCCEEDED)
+    filters = (
+        col(Job.state).in_(GOING_ON),
+        col(Job.kind).not_in(_WITHOUT_USER_DATA),
+        or_(col(Job.kind) != _SHORT, has_ended.exists()),
+    )
+    with reading(settings) as session:
+        return session.exec(select(Job).where(*filters).order_by(col(Job.id))).all()
 
 
 def _of_person(erased: Sequence[Erased], key: int) -> Erased:

@@ -24,7 +24,7 @@ from segadmin.events.merged_users import MergedUsers
 from segadmin.events.similar_ids import similar_ids
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
-from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.database import is_row_number, now, reading, transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import MergeState, UserMerge
@@ -125,7 +125,7 @@ def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SE
         lake = Lake.of(settings)
         complete_merges(settings, lake, buckets)
         with transaction(settings) as session:
-            merge = session.get(UserMerge, number)
+            merge = session.get(UserMerge, number) if is_row_number(number) else None
             if merge is None:
                 raise MergeNotFound(f"There is no merge {number}. Look: {LIST}")
             if merge.state == MergeState.UNDONE:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
+from sqlmodel import Session, col, or_, select
 
 from segadmin.hashing import bucket_of
 from segadmin.storage.lake import Lake
+from segadmin.storage.records import MergeState, UserMerge
 from segadmin.storage.schema import CAME_AS
 
 _KEYS = {"user_key": pl.Int64, "root": pl.Int64}
@@ -29,6 +31,19 @@ class MergedUsers:
     def of(cls, lake: Lake) -> MergedUsers:
         """Return the merged users of a store."""
         return cls(dict(lake.scan("merged_users").select("user_key", "merged_into").collect().iter_rows()))
+
+    @classmethod
+    def among(cls, session: Session, keys: Iterable[int]) -> MergedUsers:
+        """Return the merges of some users and of all who were merged with them: a few short queries for few users."""
+        into, seen, waiting = dict[int, int](), set[int](), set(keys)
+        done = UserMerge.state == MergeState.MERGED
+        while waiting:
+            seen |= waiting
+            either = or_(col(UserMerge.old_key).in_(waiting), col(UserMerge.new_key).in_(waiting))
+            pairs = session.exec(select(UserMerge.old_key, UserMerge.new_key).where(done, either)).all()
+            into |= dict(pairs)
+            waiting = {key for pair in pairs for key in pair} - seen
+        return cls(into)
 
     def root(self, key: int) -> int:
         """Return the user to whom the rows of ``key`` belong; itself if it was not merged."""

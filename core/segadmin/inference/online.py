@@ -17,7 +17,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel
-from segadmin.labels.corrections import in_force
+from segadmin.labels.corrections import effective
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.schema import microseconds
@@ -76,9 +76,9 @@ def score_users(
     segments = predictor.segment(_texts(model, items, events, keys, windows))
     with reading(settings) as session:
         corrections = {
-            each.user_key: each.segment
-            for each in in_force(session, model.version.label_set, keys)
-            if each.segment in predictor.segments
+            key: correction.segment
+            for key, correction in effective(session, model.version.label_set, keys).items()
+            if correction.segment in predictor.segments
         }
     numbers = np.bincount(events["row"].to_numpy(), minlength=len(users)).tolist()
     return [

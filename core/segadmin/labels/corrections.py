@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -40,12 +40,13 @@ class CorrectionLabels:
         with reading(settings) as session:
             rows = segments_by_user(in_force(session, label_set))
             users = trained_users(session, label_set)
-        rows = of_root_users(rows, MergedUsers.of(Lake.of(settings))).filter(pl.col("weight") > 0)
+        merged = MergedUsers.of(Lake.of(settings))
+        rows = of_root_users(rows, merged).filter(pl.col("weight") > 0)
         known = rows.filter(pl.col("segment").is_in(list(segments)))
         if known.height < rows.height:
             facts = {"action": "train", "label_set": label_set, "corrections": rows.height - known.height}
             log.warning("corrections to segments that the labels do not have are left out", extra=facts)
-        return cls(known, users)
+        return cls(known, [merged.root(key) for key in users])
 
     def add_to(self, split: pl.DataFrame, window: Window, segments: Sequence[str]) -> pl.DataFrame:
         """Return ``split`` with a training row for each correction, as users are in ``window``.
@@ -94,6 +95,23 @@ def in_force(session: Session, label_set: str, keys: Sequence[int] | None = None
     if keys is not None:
         query = query.where(col(Correction.user_key).in_(keys))
     return session.exec(query.order_by(col(Correction.id))).all()
+
+
+def effective(session: Session, label_set: str, keys: Sequence[int]) -> dict[int, Correction]:
+    """Return the correction that holds now for each of some users, also one of a user who was merged with them."""
+    merged = MergedUsers.among(session, keys)
+    people = {key: merged.group(key) for key in keys}
+    holding = in_force(session, label_set, list({other for group in people.values() for other in group}))
+    found: dict[int, Correction] = {}
+    for key, group in people.items():
+        own_first = sorted((each for each in holding if each.user_key in group), key=_is_not_of(merged.root(key)))
+        if own_first:
+            found[key] = own_first[0]
+    return found
+
+
+def _is_not_of(root: int) -> Callable[[Correction], bool]:
+    return lambda correction: correction.user_key != root
 
 
 def holds(correction: Correction, moment: datetime) -> bool:

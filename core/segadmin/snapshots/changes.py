@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import polars as pl
 
@@ -16,11 +15,33 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
 from segadmin.storage.schema import ASSIGNMENTS
 
-Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+_SUMMARY = ("bucket", "user_key", "segment", "probability", "overridden_by", "model_segment")
+_NEVER = pl.lit(None, ASSIGNMENTS["next_change"])
 #: A snapshot consists of the rows of at most so many snapshots: readers open a file of each.
 _MAX_PARTS = 64
 #: A snapshot is written whole where the rows since the last whole one would be more than this fraction of the users.
 _MAX_CHANGED = 0.5
+
+
+@dataclass(frozen=True)
+class Base:
+    """A snapshot that holds for the users who are not scored, read once: its probabilities stay in the lake."""
+
+    snapshot: SegmentSnapshot
+    users: pl.DataFrame  #: the columns of :attr:`Changes.users`, and ``model_version_id``
+    rows: pl.LazyFrame  #: all columns of the same users, to be read of a few
+
+    @classmethod
+    def read(cls, settings: Settings, snapshot: SegmentSnapshot) -> Base:
+        """Read the users of a snapshot."""
+        rows = assignments(settings, snapshot.id or 0)
+        return cls(snapshot, rows.select(*_SUMMARY, "model_version_id").collect(), rows)
+
+    def rows_of(self, user_keys: pl.Series) -> pl.LazyFrame:
+        """Return the rows of some users; nothing is read for nobody."""
+        if user_keys.is_empty():
+            return pl.LazyFrame(schema=self.rows.collect_schema())
+        return self.rows.filter(pl.col("user_key").is_in(user_keys.implode()))
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,7 @@ def changes_of(
     number: int,
     scored: pl.DataFrame,
     users: pl.DataFrame,
-    base: SegmentSnapshot | None,
+    base: Base | None,
     *,
     unchanged: pl.DataFrame | None = None,
     rewritten: pl.DataFrame | None = None,
@@ -62,31 +83,35 @@ def changes_of(
     rows = new_rows.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
     if base is None:
         return Changes(rows, (), _summary(rows), by_cause)
-    before = assignments(settings, base.id or 0).join(rows.lazy().select("user_key"), on="user_key", how="anti")
-    carried = _summary(before).collect()
+    carried = _summary(base.users).join(rows.select("user_key"), on="user_key", how="anti")
     departed = carried.join(users.select("user_key"), on="user_key", how="anti")
     remaining = carried.join(departed.select("user_key"), on="user_key", how="anti")
     everyone = pl.concat([remaining, _summary(rows)])
-    kept = before.join(remaining.lazy().select("user_key"), on="user_key", how="semi").with_columns(
-        changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
-    )
-    renewed = _renewed(kept, unchanged).collect()
-    changed = _rows_since_whole(settings, base) + rows.height + departed.height + renewed.height
-    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
+    renewed = _renewed(base, remaining, unchanged)
+    changed = _rows_since_whole(settings, base.snapshot) + rows.height + departed.height + renewed.height
+    parts = base.snapshot.parts
+    if len(parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
         cause, left = cause_of_departure(merged_keys(settings)), pl.lit(value=True)
         tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
         written = [rows, _conform(tombstones), _conform(renewed)]
-        return Changes(pl.concat(written), tuple(base.parts), everyone, by_cause)
-    others = kept.join(renewed.lazy().select("user_key"), on="user_key", how="anti").collect()
+        return Changes(pl.concat(written), tuple(parts), everyone, by_cause)
+    others = _kept(base.rows_of(remaining.join(renewed, on="user_key", how="anti")["user_key"])).collect()
     return Changes(pl.concat([_conform(others), _conform(renewed), rows]), (), everyone, by_cause)
 
 
-def _renewed(rows: pl.LazyFrame, unchanged: pl.DataFrame | None) -> pl.LazyFrame:
+def _renewed(base: Base, remaining: pl.DataFrame, unchanged: pl.DataFrame | None) -> pl.DataFrame:
     """Return the rows of ``unchanged`` users with the moment until which their text stays as it is."""
-    if unchanged is None:
-        return rows.limit(0)
-    known = unchanged.filter(pl.col("next_change").is_not_null())
-    return rows.drop("next_change").join(known.lazy(), on="user_key")
+    known = remaining.select("user_key").limit(0).with_columns(next_change=_NEVER)
+    if unchanged is not None:
+        moments = unchanged.filter(pl.col("next_change").is_not_null())
+        known = moments.join(remaining.select("user_key"), on="user_key", how="semi")
+    rows = _kept(base.rows_of(known["user_key"])).drop("next_change")
+    return rows.join(known.lazy(), on="user_key").collect()
+
+
+def _kept(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return rows of an earlier snapshot as they are written again, with the snapshot that they are of."""
+    return rows.with_columns(changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False))
 
 
 def cause_of_departure(merged: pl.Series) -> pl.Expr:
@@ -161,8 +186,8 @@ def _definition(version: ModelVersion) -> tuple[object, ...]:
     return (version.segments, data.get("labeler"), data.get("definition"))
 
 
-def _summary(rows: Frame) -> Frame:
-    return rows.select("bucket", "user_key", "segment", "probability", "overridden_by", "model_segment")
+def _summary(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(_SUMMARY)
 
 
 def _conform(rows: pl.DataFrame) -> pl.DataFrame:

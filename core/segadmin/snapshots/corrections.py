@@ -14,8 +14,9 @@ from sqlmodel import Session, col, or_, select
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.keys import show_key
+from segadmin.events.merged_users import MergedUsers
 from segadmin.hashing import bucket_of
-from segadmin.labels.corrections import in_force
+from segadmin.labels.corrections import effective, in_force
 from segadmin.labels.label_sets import find_label_set
 from segadmin.settings import Settings
 from segadmin.snapshots.publish_overrides import publish_overrides
@@ -158,8 +159,8 @@ def keep_corrections(settings: Settings, label_set: str) -> int | None:
 
 
 def corrections_of(session: Session, key: int) -> Sequence[Correction]:
-    """Return all corrections of a user, newest first."""
-    query = select(Correction).where(Correction.user_key == key)
+    """Return all corrections of a user and of those who were merged with them, newest first."""
+    query = select(Correction).where(col(Correction.user_key).in_(MergedUsers.among(session, [key]).group(key)))
     return session.exec(query.order_by(col(Correction.id).desc())).all()
 
 
@@ -246,13 +247,16 @@ def _check_segment(segment: str, label_set: str, segments: Sequence[str]) -> Non
 def _end(
     session: Session, label_set: str, key: int, moment: datetime, *, actor: str | None, because: str
 ) -> Correction | None:
-    """End the correction of a user that is in force, and return it."""
-    ended = next(iter(in_force(session, label_set, [key])), None)
-    if ended is not None:
-        ended.withdrawn_at, ended.withdrawn_by = moment, actor or current_actor()
-        ended.withdrawn_because = because.strip()
-        session.add(ended)
-    return ended
+    """End the corrections of a user that are in force, and return the one that decided: the user's own, if any.
+
+    There are several if users were merged who had one each.
+    """
+    decided = effective(session, label_set, [key]).get(key)
+    for correction in in_force(session, label_set, list(MergedUsers.among(session, [key]).group(key))):
+        correction.withdrawn_at, correction.withdrawn_by = moment, actor or current_actor()
+        correction.withdrawn_because = because.strip()
+        session.add(correction)
+    return decided
 
 
 def _nothing_to_withdraw(session: Session, label_set: str, key: int, user: str) -> str:

@@ -73,7 +73,9 @@ def find_two(
             f"Snapshot {first.id} is of {first.label_set!r}, and snapshot {second.id} of {second.label_set!r}. "
             "Compare two of one label set: segadmin snapshots list"
         )
-    if (first.id or 0) >= (second.id or 0):
+    if first.id == second.id:
+        raise ConfigurationError(f"Snapshot {first.id} is compared with itself. Name two: segadmin snapshots list")
+    if (first.id or 0) > (second.id or 0):
         raise ConfigurationError(
             f"Snapshot {first.id} is not older than snapshot {second.id}. Name the older one first: segadmin snapshots "
             f"diff {second.id} {first.id}"

@@ -77,15 +77,19 @@ class Overrides:
         )
         return rows.with_columns(cause=cause).drop("was_corrected")
 
+    def concerned(self, before: pl.DataFrame) -> pl.Series:
+        """Return the keys of those users of a snapshot whose segment the model does not, or not any more, decide."""
+        is_listed = pl.col("user_key").is_in(self.corrections["user_key"].implode())
+        return before.filter(is_listed | pl.col("overridden_by").is_not_null())["user_key"]
+
     def of_carried(self, before: pl.LazyFrame, *, release: bool = True) -> pl.DataFrame:
         """Return the rows of users who were not scored and whose overrides began or ended since.
 
         Args:
-            before: their rows in the snapshot before.
+            before: the rows of those who are :meth:`concerned`, in the snapshot before.
             release: return those whom hysteresis held back to the segment by the model, if it is not used now.
         """
-        is_listed = pl.col("user_key").is_in(self.corrections["user_key"].implode())
-        rows = before.filter(is_listed | pl.col("overridden_by").is_not_null()).collect()
+        rows = before.collect()
         now = self._corrected(rows)
         if release and self.margins is None:
             now = self._set(now, pl.when(~_is(Override.HYSTERESIS)).then("segment").otherwise("model_segment"))

@@ -10,7 +10,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
-from segadmin.snapshots.changes import Changes, changes_of
+from segadmin.snapshots.changes import Base, Changes, changes_of
 from segadmin.snapshots.feed import write_changes
 from segadmin.snapshots.overrides import Overrides
 from segadmin.snapshots.publish import (
@@ -21,7 +21,7 @@ from segadmin.snapshots.publish import (
     count_moved,
     make_current,
 )
-from segadmin.snapshots.read import assignments, summaries
+from segadmin.snapshots.read import summaries
 from segadmin.snapshots.segment_order import orders_of
 from segadmin.snapshots.summary import summarise
 from segadmin.storage.database import now, reading, transaction
@@ -72,8 +72,9 @@ def _publish(settings: Settings, base: SegmentSnapshot) -> SegmentSnapshot | Non
     with reading(settings) as session:
         orders = orders_of(session, base)
         known = {row.segment: row.distinctive for row in summaries(session, base.id or 0)}
-    before = assignments(settings, base.id or 0)
-    rows = Overrides.read(settings, base.label_set, orders).of_carried(before, release=False)
+    before = Base.read(settings, base)
+    overrides = Overrides.read(settings, base.label_set, orders)
+    rows = overrides.of_carried(before.rows_of(overrides.concerned(before.users)), release=False)
     if rows.is_empty():
         return None
     job_id = _add_job(settings, base.label_set)
@@ -81,8 +82,8 @@ def _publish(settings: Settings, base: SegmentSnapshot) -> SegmentSnapshot | Non
     if previous != base.id:
         raise StorageError(f"Snapshot {previous} has become current meanwhile.")
     number = snapshot.id or 0
-    users = before.select("user_key", "segment").collect()
-    changes = changes_of(settings, number, rows.clear(), users, base, rewritten=rows)
+    users = before.users.select("user_key", "segment")
+    changes = changes_of(settings, number, rows.clear(), users, before, rewritten=rows)
     commit_assignments(settings, number, changes.rows)
     facts = _facts(base, changes, count_moved(users, changes.users))
     with transaction(settings) as session:

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 import polars as pl
 
-from segadmin.labels.corrections import in_force
+from segadmin.events.merged_users import MergedUsers
+from segadmin.labels.corrections import in_force, of_root_users, segments_by_user
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
@@ -37,8 +38,9 @@ def review(settings: Settings, snapshot: SegmentSnapshot, limit: int, *, by_valu
     """
     with reading(settings) as session:
         version = session.get_one(ModelVersion, snapshot.model_version_id)
-        corrected = [each.user_key for each in in_force(session, snapshot.label_set)]
-    rows = assignments(settings, snapshot.id or 0).filter(~pl.col("user_key").is_in(corrected))
+        corrections = segments_by_user(in_force(session, snapshot.label_set))
+    corrected = of_root_users(corrections, MergedUsers.of(Lake.of(settings)))["user_key"]
+    rows = assignments(settings, snapshot.id or 0).filter(~pl.col("user_key").is_in(corrected.implode()))
     users = rows.select("user_key", "probabilities", "phrase_hash").collect()
     if by_value:
         window = timedelta(days=manifest_of(version).recipe.window_days)

@@ -37,5 +37,5 @@ def share_of(given: Any) -> Any:
     except ValueError:
         raise ValueError(f"{given!r} is no share of the users; write it as 5% or 0.05") from None
     if not 0 < share < 1:
-        raise ValueError(f"{given!r} is not a share between 0% and 100%; write it as 5% or 0.05")
+        raise ValueError(f"{given!r} is not a share above 0% and below 100%; write it as 5% or 0.05")
     return share

@@ -104,6 +104,8 @@ class Retrain(TextRequest):
         request = request.model_copy(update=request.backbone_fields(settings))
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)
+        if request.canary is None and request.canary_days != type(request).model_fields["canary_days"].default:
+            raise ConfigurationError("--canary-time says how long a canary runs. Add --canary 5%, or leave it out.")
         for baseline in request.baselines:
             if plugins.find("backbone", baseline).load().uses_unlabelled_users:
                 raise ConfigurationError(

@@ -6,8 +6,11 @@ import hashlib
 import hmac
 import json
 import os
+import socket
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import ClassVar
@@ -16,6 +19,9 @@ from urllib.parse import SplitResult, urlsplit
 from segadmin.contracts.feed import Feed, FeedBatch
 from segadmin.errors import ConfigurationError, FeedUnavailable
 from segadmin.urls import fill_in, mask_url
+
+#: An error is quoted up to this length: a receiver may answer anything.
+_LONGEST_REASON = 200
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -34,7 +40,7 @@ class Webhook(Feed):
     name: ClassVar[str] = "webhook"
     url: str = ""  #: http or https; a token only as $NAME
     secret_env: str = ""  #: the environment variable with the secret for the signature
-    timeout_seconds: float = 10.0  #: for connecting, sending and the answer, each
+    timeout_seconds: float = 10.0  #: for connecting, and from then on for the whole answer
 
     def check(self) -> None:
         """Check the options; the variables are read when a batch is posted, because workers may have others.
@@ -64,8 +70,8 @@ class Webhook(Feed):
         url, secret = _split(fill_in(self.url)), os.environ.get(self.secret_env)
         if not secret:
             raise ConfigurationError(
-                f"The variable {self.secret_env} is not set. Set it in the workers' environment: "
-                f"export {self.secret_env}=…"
+                f"The variable {self.secret_env} is not set. Set it in the environment of the workers, and start them "
+                "again."
             )
         content = {"feed": batch.feed, "delivery": batch.delivery, "records": list(batch.records)}
         body, timestamp = json.dumps(content, ensure_ascii=False).encode(), str(int(time.time()))
@@ -79,10 +85,12 @@ class Webhook(Feed):
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         try:
             with closing(self._connection(url)) as connection:
-                connection.request("POST", target, body, headers)
-                status = connection.getresponse().status
+                connection.connect()
+                with _within(self.timeout_seconds, connection.sock):
+                    connection.request("POST", target, body, headers)
+                    status = connection.getresponse().status
         except (OSError, HTTPException, ValueError) as error:
-            why = f"{type(error).__name__}: {error}".rstrip(".: ")
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON].rstrip(".: ")
             raise FeedUnavailable(f"{mask_url(self.url)} does not answer: {why}. Check the receiver.") from None
         if not 200 <= status < 300:
             fix = "Redirects are not followed: correct the URL" if 300 <= status < 400 else "Check the receiver"
@@ -91,6 +99,34 @@ class Webhook(Feed):
     def _connection(self, url: SplitResult) -> HTTPConnection:
         connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
         return connect(url.hostname or "", url.port, timeout=self.timeout_seconds)
+
+
+@contextmanager
+def _within(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """Let the body use a connection for so long; a socket's own timeout begins again with every byte that comes.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    is_late = threading.Event()
+
+    def cut() -> None:
+        is_late.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise TimeoutError(f"no complete answer within {seconds:g} s")
 
 
 def _split(text: str) -> SplitResult:

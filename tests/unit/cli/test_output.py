@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import typer
 from rich.live import Live
 from rich.text import Text
 
 import segadmin_api.cli
 from segadmin.printable import printable, printable_json
-from segadmin_api.cli.output import echo, show_json, table, terminal
+from segadmin_api.cli import next_commands
+from segadmin_api.cli.output import echo, moment_of, show_json, table, terminal
 
 #: Sets the title, hides text, goes to the line above, and does so in one byte; turns text around; is no character.
 HOSTILE = "a\x1b]0;title\x07\x1b[8m\x1b[1A\r\x9b2K\x7f\u202ez\u2028\ud800[bold]店"
@@ -73,3 +76,67 @@ def test_commands_print_through_this_module_only() -> None:
                 assert called.attr not in forbidden, f"{path.name}, line {node.lineno}: use segadmin_api.cli.output"
             if isinstance(called, ast.Name):
                 assert called.id not in {"print", "Console"}, f"{path.name}, line {node.lineno}: use terminal()"
+
+
+def test_a_table_that_is_too_wide_wraps_cells_and_loses_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    cells = [f"{column}{'x' * 9}{column}" for column in "abcdefgh"]
+    table("a title that is wider than the table", list("12345678"), [cells])
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "a title that is wider than the table"
+    assert all(printed.count(column) >= 2 for column in "bcfgh")
+    assert printed.count("x") == 72
+    assert max(map(len, printed.splitlines())) <= 40
+
+
+def test_dates_stay_whole_beside_a_long_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    short = ["1", "spend3", "12", "11", "2026-01-01", "2026-01-08"]
+    table("", [">id", "labels", ">version", ">champion", "since", "until", "reason"], [[*short, "because " * 40]])
+    printed = capsys.readouterr().out
+    assert "2026-01-01  2026-01-08" in printed
+    assert printed.count("because") == 40
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_suggested_commands_have_the_home_that_was_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_commands, "_replacement", None)
+    echo("Next: segadmin jobs list")
+    next_commands.remember_home(Path("/srv/a b\\1"), ["jobs", "data"])
+    text = "segadmin reads it. Next: segadmin jobs list && segadmin data list; segadmin --home x data list"
+    echo(text)
+    terminal().print(text, soft_wrap=True)
+    table("", ["what"], [["segadmin jobs"]])
+    show_json({"next": "segadmin jobs list"})
+    wanted = (
+        "segadmin reads it. Next: segadmin --home '/srv/a b\\1' jobs list && segadmin --home '/srv/a b\\1' data list; "
+        "segadmin --home x data list"
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1], lines[2]) == ("Next: segadmin jobs list", wanted, wanted)
+    assert "segadmin --home '/srv/a b\\1' jobs" in "\n".join(lines[3:])
+    assert '  "next": "segadmin jobs list"' in lines
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01T14:30", datetime(2026, 3, 1, 14, 30, tzinfo=UTC)),
+        ("2026-03-01T14:30:05+08:00", datetime(2026, 3, 1, 6, 30, 5, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_in_utc_unless_they_say_otherwise(given: str, moment: datetime) -> None:
+    assert moment_of(given) == moment
+
+
+@pytest.mark.parametrize("given", ["yesterday", "2026-13-01", "2026-03-01T25:00", "9999-12-31T23:59-05:00", ""])
+def test_what_is_no_moment_is_refused_with_an_example(given: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"is no time; write it as 2026-03-01 or 2026-03-01T14:30"):
+        moment_of(given)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from segadmin.jobs.control import JobView
 from segadmin.jobs.progress import Progress
-from segadmin.storage.records import Job, JobState, Step, StepState
+from segadmin.storage.records import Job, JobState, Step, StepState, utcnow
 from segadmin_api.cli.watch import _LINE_SECONDS, Lines
 
 
@@ -44,6 +46,19 @@ def test_a_job_that_is_over_has_no_percentage() -> None:
     lines.of(_job(0.9), 0)
     over = _job(1.0, state=JobState.FAILED)
     assert lines.of(over, 100) == []
+
+
+def test_a_job_whose_step_nobody_takes_says_which_worker_is_missing_once() -> None:
+    lines, view = Lines(every=20), _job(0.0)
+    [step] = view.steps
+    step.state, view.job.created_at = StepState.READY, utcnow() - timedelta(seconds=9)
+    [hint] = lines.of(view, 0)
+    assert "No worker of the queue 'gpu' has taken the step 'finetune' yet" in hint
+    assert hint.endswith("segadmin worker --queues gpu")
+    assert lines.of(view, 1) == []
+    for known in ({"rung_at": utcnow()}, {"not_before": utcnow() + timedelta(seconds=9)}):
+        step.rung_at, step.not_before = known.get("rung_at"), known.get("not_before")
+        assert Lines(every=20).of(view, 0) == [], known
 
 
 def _job(

@@ -12,6 +12,7 @@ from sqlmodel import select, update
 from segadmin.errors import ConfigurationError, DataError, InvalidTransition, StorageError, UserNotFound
 from segadmin.events.erase import forget
 from segadmin.events.keys import show_key
+from segadmin.events.merge import UserPair, merge_users, undo_merge
 from segadmin.jobs.control import retry
 from segadmin.labels.corrections import in_force
 from segadmin.models.aliases import current_snapshot, pointed
@@ -161,6 +162,38 @@ def test_another_correction_replaces_the_one_before(shop: Settings) -> None:
     assert (second.replaced, row_of(shop, key)["segment"]) == (first.correction.id, "high")
     with transaction(shop) as session:
         assert [each.id for each in in_force(session, LABELS)] == [second.correction.id]
+
+
+def test_a_correction_under_the_key_of_a_merged_user_is_withdrawn_by_either_id(shop: Settings) -> None:
+    old, new = find_user(shop, "user-7"), find_user(shop, "user-8")
+    own = row_of(shop, new)["segment"]
+    made = correct(shop, "user-7", another(own), "as a visitor")
+    merge_users(shop, [UserPair("user-7", "user-8")])
+    Run(shop, "refresh", {}).all()
+    assert row_of(shop, new)["overridden_by"] == "correction"
+    with transaction(shop) as session:
+        assert [each.id for each in corrections_of(session, new)] == [made.correction.id]
+        assert [each.id for each in corrections_of(session, old)] == [made.correction.id]
+    assert withdraw(shop, "user-8", "a customer now").correction.id == made.correction.id
+    assert row_of(shop, new)["overridden_by"] is None
+    assert followed(shop) == segments_of(shop, current(shop).id or 0)
+
+
+def test_all_corrections_of_merged_users_end_together_and_the_own_one_decided(shop: Settings) -> None:
+    new = find_user(shop, "user-8")
+    correct(shop, "user-7", "low", "as a visitor")
+    own = correct(shop, "user-8", "high", "as a customer")
+    merge_users(shop, [UserPair("user-7", "user-8")])
+    done = correct(shop, "user-7", "mid", "both are one")
+    assert (done.before, done.replaced, done.correction.user_key) == ("high", own.correction.id, new)
+    with transaction(shop) as session:
+        assert [each.segment for each in in_force(session, LABELS)] == ["mid"]
+    undo_merge(shop, 1)
+    Run(shop, "refresh", {}).all()
+    assert row_of(shop, new)["segment"] == "mid"
+    assert row_of(shop, find_user(shop, "user-7"))["overridden_by"] is None
+    with pytest.raises(DataError, match="No correction of the user 'user-7'"):
+        withdraw(shop, "user-7", "it is over")
 
 
 def test_a_pinned_user_stays_in_the_present_segment(shop: Settings) -> None:

@@ -258,7 +258,9 @@ def test_the_commands(history: History, cli: Cli) -> None:
     assert (listed["name"], listed["lag"], listed["records_waiting"], listed["error"]) == ("stream", 1, 3, None)
     assert listed["options"] == {"maxlen": "1000"}
     shown = cli("feeds", "show", "stream").stdout
-    assert "kind: redis-stream" in shown
+    assert "stream: redis-stream, the changes of spend3, since" in shown
+    assert "  maxlen: 1000" in shown
+    assert "behind by 1 change with 3 records" in shown
     with redis_server(history.settings):
         assert "Enqueued job" in cli("feeds", "deliver", "stream").stdout
     history.deliver()
@@ -266,6 +268,7 @@ def test_the_commands(history: History, cli: Cli) -> None:
     assert "The stream segadmin:changes at unix://" in listed["error"]
     assert "takes no records" in listed["error"]
     assert "redis-stream" in cli("feeds", "list").stdout
+    assert "next attempt: 2" in cli("feeds", "show", "stream").stdout
     refused = cli("enqueue", "deliver", "--labels", "spend4", check=False)
     assert "There is no snapshot for 'spend4'. Did you mean 'spend3'" in refused.stderr
     cli("feeds", "remove", "stream")
