@@ -451,6 +451,7 @@ def test_sql_keeps_the_action_and_not_the_user(settings: Settings) -> None:
     actions = [(entry.action, entry.subject) for entry in entries(settings)]
     assert actions == [
         ("data.forget", "1 user"),
+        ("mappings.save", "mapping of one"),
         *[(action, "user (erased)") for action in ("users.show", "data.forget")],
     ]
     assert entries(settings, "data.forget")[0].details["rows"]["events"] == 1
