@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
+
+#: Values of each filter whose texts are kept: Babel takes most of the time of a page with many numbers.
+_FORMATTED = 5_000
 
 
 def render(
@@ -72,13 +75,16 @@ def environment(language: str = "en", zone: str = "UTC") -> Environment:
 def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
     """Return the filters that write values in the form of a language and a time zone."""
 
+    @lru_cache(_FORMATTED)
     def count(value: float | None) -> str:
         return "–" if value is None else format_decimal(value, locale=language)
 
+    @lru_cache(_FORMATTED)
     def share(value: float | None, digits: int = 1) -> str:
         pattern = "#,##0" + ("." + "0" * digits if digits else "") + "%"
         return "–" if value is None else format_percent(value, pattern, locale=language)
 
+    @lru_cache(_FORMATTED)
     def moment(value: datetime | None) -> str:
         if value is None:
             return "–"
