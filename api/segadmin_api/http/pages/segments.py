@@ -21,7 +21,7 @@ def list_segments(request: Request, reader: PageReader) -> HTMLResponse:
         return html_response(segments.list_page(session, reader))
 
 
-@router.get("/segments/{label_set}/{segment}")
+@router.get("/segments/{label_set}/{segment:path}")
 def show_segment(request: Request, label_set: str, segment: str, reader: PageReader) -> HTMLResponse:
     """Show one segment."""
     with reading(settings_of(request)) as session:
