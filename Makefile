@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo demo-zh test test-slow test-install privacy faults faults-mutants lint format bench docs constraints wheel clean
+.PHONY: help install demo demo-zh test test-slow test-install privacy faults faults-mutants screenshots lint format bench docs constraints wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ faults: install  ## Run the fault-injection tests
 
 faults-mutants: install  ## Remove safeguards one by one and check that a fault-injection test fails
 	$(BIN)/python -m tests.faults.mutants
+
+screenshots: install  ## Take pictures of every page, in both languages, into build/screenshots
+	SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/browser/test_screenshots.py
 
 lint: install  ## Check style, types and the direction of imports
 	$(BIN)/ruff check

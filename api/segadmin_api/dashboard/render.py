@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -21,6 +21,9 @@ from segadmin_api.sentences import Sentence
 
 #: The end of a table or a figure. What pages quote is escaped, so only templates write it.
 _ENDS = re.compile(r"</(?P<of>table|figure)>")
+
+#: Values of each filter whose texts are kept: Babel takes most of the time of a page with many numbers.
+_FORMATTED = 5_000
 
 
 def render(
@@ -96,14 +99,15 @@ def _with_downloads(html: str, templates: Environment, reader: Reader) -> str:
 
 def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
     """Return the filters that translate, and write values in the form of a language and a time zone."""
+    kept = lru_cache(_FORMATTED)
     return {
         "text": translations(formats.language).gettext,
         "number": formats.number,
-        "count": formats.count,
-        "share": formats.share,
-        "decimal": formats.decimal,
+        "count": kept(formats.count),
+        "share": kept(formats.share),
+        "decimal": kept(formats.decimal),
         "change": formats.change,
-        "moment": formats.moment,
+        "moment": kept(formats.moment),
         "day": formats.day,
         "iso": datetime.fromisoformat,
         "json": lambda value: json.dumps(value, ensure_ascii=False),

@@ -20,7 +20,10 @@ from segadmin.storage.store import open_store
 from segadmin_api.http import description, events, login, metrics, pages, segments, uploads, v1
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
+from segadmin_api.http.compression import Compression
+from segadmin_api.http.conditional import Conditional
 from segadmin_api.http.guesses import Guesses, TokenBuckets
+from segadmin_api.http.head_requests import HeadRequests
 from segadmin_api.http.hosts import Hosts
 from segadmin_api.http.problems import answer, answer_error
 from segadmin_api.http.shield import HEALTH, Shield
@@ -41,7 +44,8 @@ def create_app(settings: Settings, address: str = LOOPBACK, *, is_protected: boo
     """
     app = routes(settings)
     app.state.is_protected = is_protected
-    return Shield(app, Hosts(settings.web_hosts, address), answer, uploads.limits(settings))
+    inner = HeadRequests(Compression(Conditional(app)))
+    return Shield(inner, Hosts(settings.web_hosts, address), answer, uploads.limits(settings))
 
 
 def routes(settings: Settings) -> FastAPI:

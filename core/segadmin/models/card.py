@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
@@ -20,7 +21,8 @@ from segadmin.labels.parts import EqualTexts, Part, SplitBy
 from segadmin.models.manifest import ModelManifest, manifest_of
 from segadmin.models.versions import evaluations_of, find_version
 from segadmin.settings import Settings
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading
+from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import Predictions, predictions_of
 from segadmin.storage.records import Evaluation, ModelState, ModelVersion
 
@@ -181,7 +183,7 @@ def card_of(settings: Settings, model: str, label_set: str | None = None) -> Mod
         ModelNotFound: there is no such version.
         DataError: it was pretrained only, or there is no champion.
     """
-    with transaction(settings) as session:
+    with reading(settings) as session:
         version = find_version(session, model, label_set)
         manifest = manifest_of(version)
         if manifest.pretrained is not None:
@@ -192,11 +194,9 @@ def card_of(settings: Settings, model: str, label_set: str | None = None) -> Mod
         evaluations = evaluations_of(session, version)
     test, missing = None, ""
     try:
-        predictions = predictions_of(settings, version)
+        test = _test_quality(settings, version)
     except DataError as error:
         missing = str(error)
-    else:
-        test = _quality(manifest, predictions)
     return ModelCard(
         version=version.id or 0,
         label_set=version.label_set,
@@ -218,6 +218,22 @@ def _metrics(row: Evaluation) -> ModelMetrics:
     return ModelMetrics(
         name=row.name, split=row.split, rows=row.rows, **{name: row.metrics.get(name) for name in names}
     )
+
+
+#: The qualities that were computed last: the bootstrap takes a fifth of a second.
+_qualities: OrderedDict[tuple[str, int | None, str, int | None], PredictionQuality] = OrderedDict()
+_MOST_QUALITIES = 100
+
+
+def _test_quality(settings: Settings, version: ModelVersion) -> PredictionQuality:
+    """Return how good a version is on its test rows; from memory, unless predictions were added or users erased."""
+    key = (str(settings.store_path), version.id, version.sha256, Lake.of(settings).version("predictions"))
+    quality = _qualities.get(key)
+    if quality is None:
+        quality = _qualities[key] = _quality(manifest_of(version), predictions_of(settings, version))
+    while len(_qualities) > _MOST_QUALITIES:
+        _qualities.popitem(last=False)
+    return quality
 
 
 def _quality(manifest: ModelManifest, predictions: Predictions) -> PredictionQuality:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 from sqlmodel import Session, select
@@ -38,7 +39,7 @@ class SnapshotDiff:
     segments: tuple[str, ...]  #: of both, those of the later first, in the order of the model
     users: pl.DataFrame  #: of either: ``user_key``, ``before``, ``after`` (null: not in it), ``cause`` (null: stayed)
 
-    @property
+    @cached_property
     def movements(self) -> list[Movement]:
         """The movements, those of most users first. With those who stayed, they add up to the users of either."""
         moved = self.users.filter(pl.col("cause").is_not_null())
@@ -46,7 +47,7 @@ class SnapshotDiff:
         ordered = rows.sort("users", "before", "after", "cause", descending=[True, False, False, False])
         return [Movement(**row) for row in ordered.iter_rows(named=True)]
 
-    @property
+    @cached_property
     def matrix(self) -> dict[tuple[str | None, str | None], int]:
         """Number of users by segment before and after; ``None``: not in that snapshot."""
         counts = self.users.group_by("before", "after").agg(pl.len().alias("users"))

@@ -19,12 +19,15 @@ from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
-from segadmin.storage.database import reading, transaction
+from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
+
+#: The columns of assignments that :class:`Assigned` is made from.
+_SHOWN = ("snapshot_id", "model_version_id", "segment", "probabilities", "has_left", "overridden_by", "model_segment")
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ def find_user(settings: Settings, user_id: str) -> int:
         DataError: there are no events, or the id cannot be one.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
-    if check_store(settings) is None:
+    if (store := check_store(settings)) is None:
         raise DataError(NO_EVENTS)
     candidates = candidate_keys(settings.secret(), user_id)
-    lake = Lake.of(settings)
-    users = lake.scan("users").filter(pl.col("user_key").is_in(candidates))
+    lake, buckets = Lake.of(settings), {bucket_of(key, store.buckets) for key in candidates}
+    users = lake.scan("users", buckets=sorted(buckets)).filter(pl.col("user_key").is_in(candidates))
     known_keys = users.select("user_key").collect()["user_key"].to_list()
     merged = MergedUsers.of(lake)
     for key in candidates:
@@ -70,11 +73,11 @@ def find_user(settings: Settings, user_id: str) -> int:
 
 def history(settings: Settings, key: int) -> list[Assigned]:
     """Return the user's segment in every published snapshot, newest first."""
-    with transaction(settings) as session:
+    with reading(settings) as session:
         snapshots = list_snapshots(session)
         current = set(currents(session).values())
     rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
-    by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
+    by_part = {row["snapshot_id"]: row for row in rows.select(_SHOWN).collect().iter_rows(named=True)}
     with reading(settings) as session:  # of the version that scored the user: of one snapshot there may be two
         versions = {row["model_version_id"] for row in by_part.values() if not row["has_left"]}
         segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
@@ -118,7 +121,7 @@ def _valid(by_part: Mapping[int, dict[str, Any]], parts: Sequence[int]) -> dict[
 
 def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
     """Return the current phrases of a user in the recipe of a model version, the most informative first."""
-    with transaction(settings) as session:
+    with reading(settings) as session:
         recipe = manifest_of(session.get_one(ModelVersion, model_version_id)).recipe
     lake = Lake.of(settings)
     plugins = load_plugins(settings)
@@ -132,5 +135,5 @@ def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
 
 
 def _bucket(settings: Settings, key: int) -> int:
-    with transaction(settings) as session:
+    with reading(settings) as session:
         return bucket_of(key, known_store(session).buckets)

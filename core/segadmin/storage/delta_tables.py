@@ -19,7 +19,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2s
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class Address:
 
     uri: str
     folder: Path
-    options: dict[str, str] | None = None  #: storage options; set if the folder is reached through a link
+    #: Storage options; set if the folder is reached through a link.
+    options: dict[str, str] | None = field(default=None, hash=False)
 
     @property
     def is_link(self) -> bool:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 from polars._typing import PolarsDataType
@@ -23,6 +24,7 @@ from segadmin.storage.delta_tables import (
     Address,
     LocalTable,
     add_columns,
+    address_of,
     drop_history,
     is_table,
     keep_properties,
@@ -37,6 +39,8 @@ from segadmin.storage.store import check_known
 _READ_BY_JOBS = ("events", "items", "item_vectors", "labels", "users")
 #: Rows of a row group, the unit that a reader of a short window can skip.
 _GROUP_ROWS = 65_536
+#: The same of tables by user, which are sorted by bucket: who looks one user up reads few groups of a million users.
+_WRITER = WriterProperties(max_row_group_size=_GROUP_ROWS // 4)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Lake:
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or (table not in self._opened and not self.exists(table)):
             return pl.LazyFrame(schema=schema)
-        delta_table = self._opened.get(table) or open_table(self.path / table, pinned)
+        delta_table = self._opened.get(table) or self._table(table, pinned)
         if pinned is not None:
             self._opened[table] = delta_table
         known = {field.name for field in delta_table.schema().fields}
@@ -107,6 +111,18 @@ class Lake:
         if buckets is not None:
             frame = frame.filter(pl.col("bucket").is_in(list(buckets)))
         return frame
+
+    def _table(self, table: str, version: int | None) -> LocalTable:
+        """Open a table for reading; of the newest version the log is read once by a process."""
+        folder = self.path / table
+        newest = self.version(table) if version is None else None
+        try:
+            status = (folder / "_delta_log" / f"{newest:020}.json").stat() if newest is not None else None
+        except FileNotFoundError:  # its history was dropped just now
+            status = None
+        if newest is None or status is None:
+            return open_table(folder, version)
+        return _newest_table(address_of(folder), newest, (status.st_ino, status.st_mtime_ns))
 
     def append(self, table: str, frame: pl.DataFrame, commit: Commit | None = None) -> bool:
         """Append ``frame`` in one atomic commit; return whether it was written.
@@ -183,6 +199,7 @@ class Lake:
                     mode="overwrite",
                     predicate=predicate,
                     storage_options=address.options,
+                    writer_properties=_WRITER,
                 )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
@@ -193,7 +210,7 @@ class Lake:
             return
         try:
             with writing(self.path / table) as address:
-                self._open(table, address).delete(predicate)
+                self._open(table, address).delete(predicate, writer_properties=_WRITER)
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -218,7 +235,9 @@ class Lake:
         try:
             with writing(self.path / table) as address:
                 delta_table = self._open(table, address)
-                delta_table.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
+                delta_table.optimize.compact(
+                    target_size=target_bytes, max_concurrent_tasks=1, writer_properties=_WRITER
+                )
                 delta_table.create_checkpoint()
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
@@ -293,6 +312,7 @@ class Lake:
                     _conform(frame, SCHEMAS[table]),
                     mode=mode,
                     commit_properties=None if commit is None else _once(commit),
+                    writer_properties=_WRITER,
                 )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
@@ -322,6 +342,12 @@ class Lake:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+@lru_cache(32)
+def _newest_table(address: Address, version: int, _log_file: tuple[int, int]) -> LocalTable:
+    """Open a table at a version; ``_log_file`` tells its log from that of another table that came in its place."""
+    return LocalTable(address, version)
 
 
 def equals(column: str, value: str) -> str:

@@ -21,7 +21,7 @@ from segadmin.files import make_folder, put_once, replace_text
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.damage import refuse_damaged
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.mark import ADOPT, MARK, Mark, has_tables, read_mark
 from segadmin.storage.records import Import, ImportState, Job, Store
 
@@ -201,13 +201,13 @@ def compare_folder(settings: Settings) -> Store | None:
     Raises:
         ConfigurationError, StoreMissing, StorageError: as in :func:`check_folder`.
     """
-    with transaction(settings) as session:
+    with reading(settings) as session:
         store = session.get(Store, 1)
         used, last_import = _used(session, store), _last_import(session)
     # In this order, because registration writes to the database first, then the mark, then the tables.
     tables, mark = has_tables(settings), read_mark(settings)
     if store is None and (tables or mark):
-        with transaction(settings) as session:
+        with reading(settings) as session:
             store = session.get(Store, 1)
         if store is None:
             raise _unknown(settings)
@@ -220,11 +220,12 @@ def compare_folder(settings: Settings) -> Store | None:
 
 def _used(session: Session, store: Store | None) -> str:
     """Return what the database has recorded for the store's folder, such as ``2 imports``; else an empty string."""
-    imports = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
-    counts = {"import": session.exec(imports).one()}
-    if store is not None and store.store_id is not None:  # such a store was marked before its first job
-        counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
-    return next((counted(count, noun) for noun, count in counts.items() if count), "")
+    succeeded = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
+    if imports := session.exec(succeeded).one():
+        return counted(imports, "import")
+    is_marked = store is not None and store.store_id is not None  # such a store was marked before its first job
+    jobs = session.exec(select(func.count(col(Job.id)))).one() if is_marked else 0
+    return counted(jobs, "job") if jobs else ""
 
 
 def _is_marked(settings: Settings, store: Store) -> bool:
@@ -299,7 +300,7 @@ def compare_keys(settings: Settings) -> None:
     Raises:
         ConfigurationError: one of them differs, or the secret is missing.
     """
-    with transaction(settings) as session:
+    with reading(settings) as session:
         store = session.get(Store, 1)
     if store is None:
         if (settings.root / "user_key_secret").exists():
