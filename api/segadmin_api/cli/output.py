@@ -58,7 +58,7 @@ RawCells = Annotated[
 #: The error for invalid arguments; Typer exports only its subclasses.
 UsageError: Any = typer.BadParameter.__base__
 #: Cells up to this length are not wrapped if there is room, and columns of longer ones get as narrow as that.
-_UNWRAPPED, _NARROW = 14, 8
+_UNWRAPPED, _NARROW = 14, 7
 
 
 def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
@@ -138,7 +138,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         padding=(0, 1, 0, 0),
     )
     console = terminal()
-    lengths = [max((cell_len(row_cells[index]) for row_cells in cells), default=0) for index in range(len(columns))]
+    longest_words = [max(map(cell_len, printable(column.lstrip(">")).split()), default=0) for column in columns]
+    by_column = zip(*cells, strict=True) if cells else [()] * len(columns)
+    lengths = [max([word, *map(cell_len, of_column)]) for word, of_column in zip(longest_words, by_column, strict=True)]
     for column, width in zip(columns, _least_widths(lengths, console.width), strict=True):
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
         rendered.add_column(Text(printable(column.lstrip(">"))), justify=justify, overflow="fold", min_width=width)
@@ -152,7 +154,7 @@ def _least_widths(lengths: Sequence[int], width: int) -> list[int]:
 
     Rich would cut off what is beyond the width.
     """
-    room = width - 2 * len(lengths) - 1
+    room = width - 2 * len(lengths)  # between columns, and at both edges
     for narrow in range(_UNWRAPPED, _NARROW - 1, -1):  # long cells are wrapped anyway
         least = [length if length <= _UNWRAPPED else narrow for length in lengths]
         if sum(least) <= room:

@@ -66,7 +66,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
             ">scored",
             ">moved",
             ">fresh (p95)",
-            "published",
+            ">age",
         ],
         [
             (
@@ -77,7 +77,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
                 f"{snapshot.as_of:%Y-%m-%d}",
                 *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.moved)),
                 seconds(snapshot.freshness.get("p95")),
-                ago(snapshot.published_at),
+                ago(snapshot.published_at).removesuffix(" ago"),
             )
             for snapshot in snapshots
         ],

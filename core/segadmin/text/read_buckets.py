@@ -122,15 +122,85 @@ def read_buckets(
     Raises:
         PluginError: the textualizer failed, or did not return phrases.
     """
+    reader = _Reader.of(settings, plan, call)
+    rows = _TrainingRows.of(settings, wanted, copied, unlabelled)
     buckets = list(buckets)
-    recipe, lake, texts = plan.recipe, Lake.of(settings, plan.lake), Texts()
-    plugins = load_plugins(settings)
-    textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
-    words = item_words(plugins, lake, recipe)
-    distinct: list[pl.Series] = []
-    variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
+    for done, bucket in enumerate(buckets):
+        if scored is None:
+            progress(done / len(buckets), f"bucket {bucket}")
+        reader.train(bucket, rows)
+        reader.add_outcomes(bucket, rows)
+        if scored is None and plan.scoring is not None:
+            everyone = reader.lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
+            reader.texts.scoring.append(reader.read(bucket, plan.scoring, everyone, timed=True))
+    if scored is not None and plan.scoring is not None:
+        for group in scored.groups(buckets):
+            progress(buckets.index(group[0]) / len(buckets), f"buckets {group[0]} to {group[-1]}")
+            reader.score(group, plan.scoring, scored.of_buckets(group))
+    return reader.finished()
+
+
+@dataclass(frozen=True)
+class _TrainingRows:
+    """The rows that are read at training windows; all have ``bucket``."""
+
+    wanted: pl.DataFrame | None
+    copied: pl.DataFrame | None
+    unlabelled: pl.DataFrame | None
+
+    @classmethod
+    def of(cls, settings: Settings, *frames: pl.DataFrame | None) -> _TrainingRows:
+        of_user = bucket_of(pl.col("user_key"), open_store(settings).buckets)
+        return cls(*(None if frame is None else frame.with_columns(bucket=of_user) for frame in frames))
+
+
+@dataclass
+class _Reader:
+    """Reads users, and collects their texts."""
+
+    plan: TextPlan
+    lake: Lake
+    textualizer: Textualizer
+    words: pl.DataFrame | None
+    call: Callable[[], AbstractContextManager[None]]
+    texts: Texts = field(default_factory=Texts)
+    distinct: list[pl.Series] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, settings: Settings, plan: TextPlan, call: Callable[[], AbstractContextManager[None]]) -> _Reader:
+        recipe, lake, plugins = plan.recipe, Lake.of(settings, plan.lake), load_plugins(settings)
+        textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+        return cls(plan, lake, textualizer, item_words(plugins, lake, recipe), call)
+
+    def train(self, bucket: int, rows: _TrainingRows) -> None:
+        """Read users of a bucket at the training windows, with their augmented copies."""
+        if rows.wanted is None:
+            return
+        variants = [Variant(number, self.plan.drop_events) for number in range(1, self.plan.copies + 1)]
+        for window in self.plan.training:
+            in_window = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
+            users = rows.wanted.filter(pl.col("bucket") == bucket, *in_window).select("user_key").sort("user_key")
+            self.texts.training.append(self.read(bucket, window, users))
+            if variants and rows.copied is not None:
+                users_to_copy = users.join(
+                    rows.copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi"
+                )
+                self.texts.augmented += [self.read(bucket, window, users_to_copy, variant) for variant in variants]
+
+    def add_outcomes(self, bucket: int, rows: _TrainingRows) -> None:
+        """Read the outcomes of unlabelled users of a bucket."""
+        if self.plan.outcomes is not None and rows.unlabelled is not None:
+            of_bucket = rows.unlabelled.filter(pl.col("bucket") == bucket).drop("bucket")
+            self.texts.outcomes += _outcomes(self.lake, bucket, self.plan.outcomes, of_bucket)
+
+    def score(self, buckets: Sequence[int], window: Window, selected: pl.DataFrame) -> None:
+        """Read chosen users of some buckets (``bucket``, ``user_key``, ``cause``) at the scoring window."""
+        selected = selected.sort("bucket", "user_key")
+        users = self.read(buckets, window, selected.select("bucket", "user_key"), timed=True)
+        self.texts.scoring.append(users.hstack(selected.select("cause")))
 
     def read(
+        self,
         bucket: int | Sequence[int],
         window: Window,
         users: pl.DataFrame,
@@ -138,51 +208,31 @@ def read_buckets(
         *,
         timed: bool = False,
     ) -> pl.DataFrame:
-        read_result = read_users(
-            lake,
+        """Return the texts of users at a window, and count what was read."""
+        result = read_users(
+            self.lake,
             bucket,
             window,
-            recipe,
-            textualizer=textualizer,
+            self.plan.recipe,
+            textualizer=self.textualizer,
             users=users,
-            words=words,
+            words=self.words,
             variant=variant,
             timed=timed,
-            call=call(),
+            call=self.call(),
         )
-        texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
-        if variant is CANONICAL:
-            phrases = read_result.users["phrases"].explode(empty_as_null=False, keep_nulls=False)
-            distinct.append(phrases.unique().hash())  # the phrases of all buckets at once would take most memory
-        return read_result.users
+        if variant is not CANONICAL:
+            self.texts.report.update({"augmented": result.users.height})
+            return result.users
+        self.texts.report.update(result.report)
+        phrases = result.users["phrases"].explode(empty_as_null=False, keep_nulls=False)
+        self.distinct.append(phrases.unique().hash())  # the phrases of all buckets at once would take most memory
+        return result.users
 
-    of_user = bucket_of(pl.col("user_key"), open_store(settings).buckets)
-    rows = None if wanted is None else wanted.with_columns(bucket=of_user)
-    for done, bucket in enumerate(buckets):
-        if scored is None:
-            progress(done / len(buckets), f"bucket {bucket}")
-        for window in plan.training:
-            if rows is None:
-                break
-            in_window = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
-            users = rows.filter(pl.col("bucket") == bucket, *in_window).select("user_key").sort("user_key")
-            texts.training.append(read(bucket, window, users))
-            if variants and copied is not None:
-                users_to_copy = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
-                texts.augmented += [read(bucket, window, users_to_copy, variant) for variant in variants]
-        if plan.outcomes is not None and unlabelled is not None:
-            texts.outcomes += _outcomes(lake, bucket, plan.outcomes, unlabelled.filter(of_user == bucket))
-        if plan.scoring is not None and scored is None:
-            everyone = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
-            texts.scoring.append(read(bucket, plan.scoring, everyone, timed=True))
-    if plan.scoring is not None and scored is not None:
-        for group in scored.groups(buckets):
-            progress(buckets.index(group[0]) / len(buckets), f"buckets {group[0]} to {group[-1]}")
-            selected = scored.of_buckets(group).sort("bucket", "user_key")
-            users_read = read(group, plan.scoring, selected.select("bucket", "user_key"), timed=True)
-            texts.scoring.append(users_read.hstack(selected.select("cause")))
-    texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
-    return texts
+    def finished(self) -> Texts:
+        """Return the texts, with the number of distinct phrases."""
+        self.texts.report["distinct_phrases"] = pl.concat(self.distinct).n_unique() if self.distinct else 0
+        return self.texts
 
 
 def _outcomes(lake: Lake, bucket: int, plan: OutcomePlan, rows: pl.DataFrame) -> list[pl.DataFrame]:

@@ -101,6 +101,10 @@ def test_dates_stay_whole_beside_a_long_text(
     assert "2026-01-01  2026-01-08" in printed
     assert printed.count("because") == 40
     assert max(map(len, printed.splitlines())) <= 80
+    table(
+        "", ["snapshot", "labels", "model", "as of", "since", "users", "estimated", "alarms"], [[*short, "x" * 30, ""]]
+    )
+    assert "alarms" in capsys.readouterr().out.splitlines()[1].split()
 
 
 def test_suggested_commands_have_the_home_that_was_given(
