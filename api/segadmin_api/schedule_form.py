@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
 from segadmin.jobs import intervals, schedules
-from segadmin.jobs.registry import workflows
+from segadmin.jobs.registry import offered_kinds, workflows
 from segadmin.jobs.requests import chosen_options, default_options
 from segadmin.settings import Settings
 from segadmin.storage.records import Schedule
@@ -88,7 +88,7 @@ def check_form(settings: Settings, form: ScheduleForm) -> CheckedSchedule:
 
 def kinds() -> Sequence[str]:
     """Return the kinds of jobs that a schedule can have."""
-    return sorted(workflows())
+    return offered_kinds()
 
 
 def _text(value: Any) -> str:

@@ -269,6 +269,14 @@ def _is_form(permission: Permission) -> bool:
     return permission.method == "POST" and not permission.path.startswith("/v1") and permission.needs_key
 
 
+def _send_form(browser: Browser, path: str, token: str) -> httpx.Response:
+    return browser.client.post(path, data={"csrf_token": token})
+
+
+def _send_upload(browser: Browser, path: str, token: str) -> httpx.Response:
+    return browser.client.post(path, files={"csrf_token": (None, token)})
+
+
 @pytest.mark.parametrize("scope", [None, *Scope])
 def test_every_form_refuses_who_may_not_send_it(
     api: Api, browse: Callable[[str], Browser], scope: Scope | None
@@ -279,10 +287,11 @@ def test_every_form_refuses_who_may_not_send_it(
         token = browser.client.get("/v1/whoami").json()["csrf_token"]
     for permission in filter(_is_form, permissions(routers())):
         path = re.sub(r"{([^}]+)}", lambda match: SAMPLES[match[1]], permission.path)
-        forged = browser.client.post(path, data={"csrf_token": "guess"})
+        send = _send_upload if path == "/data/upload" else _send_form
+        forged = send(browser, path, "guess")
         assert forged.status_code == (401 if scope is None else 403), path
         if not path.endswith(("/doctor", "/check")) or not permission.allows(scope):  # these take seconds
-            answer = browser.client.post(path, data={"csrf_token": token})
+            answer = send(browser, path, token)
             where = f"{path}: {answer.status_code} {answer.text[:200]}"
             refused = 401 if scope is None else 403
             assert answer.status_code < 500, where

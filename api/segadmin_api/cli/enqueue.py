@@ -15,7 +15,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import Enqueued, ask
-from segadmin.jobs.registry import Workflow, workflows
+from segadmin.jobs.registry import Workflow, offered_kinds, workflows
 from segadmin.jobs.requests import parse_request
 from segadmin.settings import Settings, get_settings
 from segadmin.urls import mask_all
@@ -37,7 +37,7 @@ class _Kinds(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return all kinds."""
         _load_plugins()
-        return sorted(workflows())
+        return offered_kinds()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Make the command of a kind."""

@@ -9,7 +9,7 @@ import typer
 
 from segadmin.errors import ConfigurationError
 from segadmin.jobs import intervals, schedules
-from segadmin.jobs.registry import workflows
+from segadmin.jobs.registry import offered_kinds
 from segadmin.jobs.requests import default_options
 from segadmin.settings import get_settings
 from segadmin.storage.records import Schedule
@@ -33,7 +33,7 @@ app = group("Jobs that repeat on a cron expression; beat enqueues each slot exac
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it; an existing one is replaced.")],
-    kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(workflows())}.")],
+    kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(offered_kinds())}.")],
     cron: Annotated[str | None, typer.Option(help="Minute, hour, day of month, month, day of week.")] = None,
     every: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from segadmin.events.formulas import escape_formula
 
 #: Elements that have no end tag, and those whose text is no value of a cell.
 _VOID = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
-_NO_VALUE = {"button", "form", "option", "script", "select", "svg", "template", "textarea"}
+_NO_VALUE = {"button", "option", "script", "select", "svg", "template", "textarea"}
 #: Where a new line begins in a cell.
 _LINES = {"br", "div", "li", "p", "small"}
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -74,7 +74,7 @@ class _TableReader(HTMLParser):
         attributes = {name: value or "" for name, value in attrs}
         if self._hidden:
             self._hidden += tag not in _VOID
-        elif tag in _NO_VALUE or (tag == "details" and "action" in attributes.get("class", "").split()):
+        elif self._has_no_value(tag, attributes.get("class", "").split()):
             self._hidden = 1
             self._spoken = self._spoken or attributes.get("aria-label", "")
         elif tag in {"h1", "h2", "h3"}:
@@ -120,6 +120,13 @@ class _TableReader(HTMLParser):
     @property
     def _is_here(self) -> bool:
         return self._count == self._number
+
+    def _has_no_value(self, tag: str, classes: Sequence[str]) -> bool:
+        """Whether an element is a control: a form in a cell, what opens one, or a cell by which a row is chosen."""
+        in_cell = tag == "form" and self._into == "cell"
+        return (
+            tag in _NO_VALUE or in_cell or (tag in {"details", "td", "th"} and bool({"action", "choose"} & {*classes}))
+        )
 
     def _open(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "tr":

@@ -8,7 +8,7 @@ from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.import_records import STATES as IMPORT_STATES
 from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.jobs.control import CANCELLED
-from segadmin.jobs.registry import workflows
+from segadmin.jobs.registry import offered_kinds, workflows
 from segadmin.labels.parts import Part
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import CanaryState, ImportState, JobState, MergeState, ModelState, StepState
@@ -88,7 +88,8 @@ def _of_program() -> set[str]:
 
 def _of_requests() -> set[str]:
     """Return what the forms of built-in kinds of jobs say."""
-    built_in = [workflow for workflow in workflows().values() if workflow.request.__module__.startswith("segadmin.")]
+    offered = (workflows()[kind] for kind in offered_kinds())
+    built_in = [workflow for workflow in offered if workflow.request.__module__.startswith("segadmin.")]
     fields = [field for workflow in built_in for field in form_of(workflow.request)]
     words = {text for field in fields for text in (field.title, field.help, field.default)}
     summaries = {workflow.summary for workflow in built_in}

@@ -20,7 +20,7 @@ from segadmin.storage.records import Correction
 from segadmin.storage.schema import microseconds
 from segadmin_api.dashboard.interval_charts import segments_chart
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import environment, served, text_of
+from segadmin_api.dashboard.render import served, text_of
 
 #: Rows of the history, and events on a page.
 _HISTORY, _EVENTS = 200, 25
@@ -170,7 +170,7 @@ def _chart(rows: Sequence[Assigned], label_set: str, reader: Reader) -> Markup |
         return None
     whole = (moments[-1] - moments[0]).total_seconds() or 1.0
     places = [(moment - moments[0]).total_seconds() / whole for moment in moments] + [1.0]
-    shown = environment(reader.language, reader.zone).filters["moment"]
+    shown = reader.formats.moment
     runs = [(row.segment, places[n], places[n + 1], f"{row.segment}: {shown(moments[n])}") for n, row in enumerate(own)]
     title = text_of(reader, "Segments over time")
     return segments_chart(title, runs, (str(shown(moments[0])), str(shown(moments[-1]))))

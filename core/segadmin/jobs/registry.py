@@ -111,6 +111,7 @@ class Workflow:
     request: type[Request]
     stages: tuple[Stage, ...]
     summary: str = ""  #: what such a job does, in one sentence: the help text of ``segadmin enqueue KIND``
+    is_offered: bool = True  #: people choose it; others are asked for by a command or a page of their own
 
     def stage(self, name: str) -> Stage:
         """Return the stage of that name."""
@@ -156,6 +157,11 @@ def workflows() -> dict[str, Workflow]:
     """Return every kind of job, by name."""
     importlib.import_module(_BUILT_IN)
     return _registered
+
+
+def offered_kinds() -> list[str]:
+    """Return the kinds of jobs that people choose from, in alphabetical order."""
+    return sorted(kind for kind, workflow in workflows().items() if workflow.is_offered)
 
 
 def workflow_of(kind: str) -> Workflow:

@@ -156,5 +156,6 @@ register(
         ImportUpload,
         (Stage("ingest", import_upload),),
         "Import a file that was uploaded to the web application, and remove the upload.",
+        is_offered=False,
     )
 )

@@ -19,7 +19,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, KeyReused, PluginNotFound
 from segadmin.jobs.enqueue import Enqueued, ask
 from segadmin.jobs.estimate import estimate
-from segadmin.jobs.registry import Workflow, workflow_of, workflows
+from segadmin.jobs.registry import Workflow, offered_kinds, workflow_of, workflows
 from segadmin.jobs.requests import current_names, field_problems
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
@@ -52,7 +52,7 @@ _OF_REQUEST = (ConfigurationError, DataError, PluginNotFound)
 def list_kinds(request: Request, reader: PageReader) -> HTMLResponse:
     """Show the kinds of jobs, and what each does."""
     load_plugins(settings_of(request))
-    kinds = [(workflows()[kind], _may_ask(request, kind)) for kind in sorted(workflows())]
+    kinds = [(workflows()[kind], _may_ask(request, kind)) for kind in offered_kinds()]
     return html_response(job_forms.kinds_page(kinds, reader))
 
 

@@ -26,11 +26,11 @@ from segadmin.workflows.uploads import KIND, ask_for_import, job_of
 from segadmin_api.dashboard import uploads
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
-from segadmin_api.http.forms import Form, RequiresForm, go_to, saved_notice
+from segadmin_api.http.forms import Form, RequiresForm, SessionEnded, go_to, saved_notice
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import Number, forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, reader_of
-from segadmin_api.http.security import Requires, authorize, login_redirect
+from segadmin_api.http.security import Requires, authorize
 from segadmin_api.http.sessions import CSRF_FIELD, Session, read_session
 from segadmin_api.http.uploads import most_bytes, reading_file, receive_upload
 from segadmin_worker.client import dispatcher
@@ -48,7 +48,7 @@ class RequiresUpload(Requires):
         """Return the session, whose token the form must hold before the file."""
         session = await run_in_threadpool(read_session, request.app.state.settings, request)
         if session is None:
-            raise login_redirect("/data/upload")
+            raise SessionEnded("/data/upload", None)
         authorize(request, session.key, self.scope)
         request.state.session = session
         return session
