@@ -84,7 +84,7 @@ def page(content: SegmentContent, reader: Reader, edit: Edit | None = None) -> s
         calibration_figure=_calibration(content.calibration, reader),
         trend=trend,
         history=list(zip(trend.snapshot_ids, trend.as_of, sizes, strict=False))[::-1],
-        lines=trend_data(trend, [segment]) if len(trend.snapshot_ids) > 1 else None,
+        lines=trend_data(trend, [segment]),
         edit=edit or Edit(view.description.description, view.description.owner, ""),
         nonce=token_urlsafe(12),
         assets=UPLOT,

@@ -32,5 +32,5 @@ def _part(session: Session, number: int) -> dict[str, object]:
         "snapshot": snapshot,
         "segments": summaries(session, number),
         "trend": trend,
-        "lines": trend_data(trend) if len(trend.snapshot_ids) > 1 else None,
+        "lines": trend_data(trend),
     }
