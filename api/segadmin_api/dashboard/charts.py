@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
+from segadmin_api.dashboard.plots import Plot, Range, axes, axis_label, circle, column, draw, legend
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from segadmin.events.profile import Profile
     from segadmin.training.study import Trial
 
-Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
 #: The colours of the series of a line chart, in order.
 _SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
@@ -27,12 +27,8 @@ KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "ra
 _BIN_COLOUR = "#8fb8de"
 #: The y axis spans at least this fraction of its highest value, so that noise does not look like a trend.
 _MINIMUM_SPAN = 0.01
-#: Margins around the plot for axis labels: left, top, right, bottom.
-_MARGIN = (56, 4, 8, 20)
 #: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
-#: Width of a bar as a fraction of its slot.
-_BAR_WIDTH = 0.9
 
 
 @dataclass(frozen=True)
@@ -43,23 +39,6 @@ class Series:
     points: Points
     line: bool = True
     dots: bool = True
-
-
-@dataclass(frozen=True)
-class Plot:
-    """An area of ``width`` times ``height`` units that shows the values ``x`` and ``y``, y upwards."""
-
-    width: float
-    height: float
-    x: Range
-    y: Range
-    inset: float = 0  #: units between the outermost values and the edge
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return the position of a point, from the upper left corner."""
-        across, up = _fraction(x, self.x), _fraction(y, self.y)
-        wide, high = self.width - 2 * self.inset, self.height - 2 * self.inset
-        return self.inset + wide * across, self.inset + high * (1 - up)
 
 
 def line_chart(
@@ -93,24 +72,24 @@ def line_chart(
     if best:
         points = series[0].points
         where, value = (min if best == "min" else max)(points, key=lambda point: point[1])
-        marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
+        marks.append(circle(plot.place(where, value), 6, stroke="#444"))
         values = {"value": f"{value:.4f}", "where": f"{where:g}", "last": f"{points[-1][1]:.4f}"}
         summary = text_of(reader, "best %(value)s at %(where)s, last %(last)s", **values)
     (left, right), (low, high) = plot.x, plot.y
     first, last = ends or (f"{left:g}", f"{unit} {right:g}")
     marks += [
-        _label(-5, 10, f"{high:.4f}", "end"),
-        _label(-5, plot.height, f"{low:.4f}", "end"),
-        _label(0, plot.height + 15, first),
-        _label(plot.width, plot.height + 15, last, "end"),
+        axis_label(-5, 10, f"{high:.4f}", "end"),
+        axis_label(-5, plot.height, f"{low:.4f}", "end"),
+        axis_label(0, plot.height + 15, first),
+        axis_label(plot.width, plot.height + 15, last, "end"),
     ]
     facts = {"names": ", ".join(line.name for line in series), "low": f"{low:.4f}", "high": f"{high:.4f}"}
     description = text_of(reader, "%(names)s by %(unit)s, %(low)s to %(high)s", unit=unit, **facts)
-    picture = _picture(plot, title, description, [_axes(plot), *marks])
+    picture = draw(plot, title, description, [axes(plot), *marks])
     caption = Markup("<figcaption>{}{}</figcaption>").format(
         title, Markup(" <small>{}</small>").format(summary) if summary else ""
     )
-    return _figure(Markup("{}{}{}").format(caption, picture, _key((line.name, colour) for colour, line in coloured)))
+    return _figure(Markup("{}{}{}").format(caption, picture, legend((line.name, colour) for colour, line in coloured)))
 
 
 def search_chart(trials: Sequence[Trial], reader: Reader = ENGLISH) -> Markup:
@@ -129,18 +108,18 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], reader: Reader = ENGLISH
     """Return the accuracy of the most probable segment, one bar per probability bin."""
     plot = Plot(300, 300, (0, 1), (0, 1))
     bars = [
-        _bar(plot, (bin_.low, bin_.high), (0, bin_.accuracy), _BIN_COLOUR, _bin_title(bin_, reader)) for bin_ in bins
+        column(plot, (bin_.low, bin_.high), (0, bin_.accuracy), _BIN_COLOUR, _bin_title(bin_, reader)) for bin_ in bins
     ]
     diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
     labels = [
-        _label(0, plot.height + 15, text_of(reader, "probability 0 %")),
-        _label(plot.width, plot.height + 15, "100 %", "end"),
-        _label(-5, 10, "1", "end"),
+        axis_label(0, plot.height + 15, text_of(reader, "probability 0 %")),
+        axis_label(plot.width, plot.height + 15, "100 %", "end"),
+        axis_label(-5, 10, "1", "end"),
     ]
     description = text_of(
         reader, "Accuracy by the probability of the most probable segment; on the dashed line both are equal"
     )
-    return _figure(_picture(plot, text_of(reader, "Reliability"), description, [*bars, diagonal, _axes(plot), *labels]))
+    return _figure(draw(plot, text_of(reader, "Reliability"), description, [*bars, diagonal, axes(plot), *labels]))
 
 
 def _bin_title(of: ReliabilityBin, reader: Reader) -> str:
@@ -155,15 +134,15 @@ def events_by_day(profile: Profile, reader: Reader = ENGLISH) -> Markup:
     plot = Plot(900, 200, (0, len(spans)), (0, highest))
     bars = [bar for n, (first, counts) in enumerate(spans) for bar in _stack(plot, n, (first, counts), reader)]
     labels = [
-        _label(-5, 10, f"{highest:,}", "end"),
-        _label(0, plot.height + 15, f"{profile.first}"),
-        _label(plot.width, plot.height + 15, f"{profile.last}", "end"),
+        axis_label(-5, 10, f"{highest:,}", "end"),
+        axis_label(0, plot.height + 15, f"{profile.first}"),
+        axis_label(plot.width, plot.height + 15, f"{profile.last}", "end"),
     ]
     values = {"first": profile.first, "last": profile.last, "most": f"{highest:,}"}
     description = text_of(reader, "From %(first)s to %(last)s, at most %(most)s events in one bar", **values)
-    picture = _picture(plot, text_of(reader, "Events by day"), description, [*bars, _axes(plot), *labels])
+    picture = draw(plot, text_of(reader, "Events by day"), description, [*bars, axes(plot), *labels])
     kinds = [(text_of(reader, kind), colour) for kind, colour in KIND_COLOURS.items()]
-    return _figure(Markup("{}{}").format(picture, _key(kinds)))
+    return _figure(Markup("{}{}").format(picture, legend(kinds)))
 
 
 def _stack(plot: Plot, n: int, span: tuple[date, Mapping[str, int]], reader: Reader) -> list[Markup]:
@@ -171,7 +150,7 @@ def _stack(plot: Plot, n: int, span: tuple[date, Mapping[str, int]], reader: Rea
     for kind, colour in KIND_COLOURS.items():
         above = below + counts.get(kind, 0)
         bars.append(
-            _bar(plot, (n, n + 1), (below, above), colour, f"{first}: {text_of(reader, kind)} {above - below:,}")
+            column(plot, (n, n + 1), (below, above), colour, f"{first}: {text_of(reader, kind)} {above - below:,}")
         )
         below = above
     return bars
@@ -189,11 +168,6 @@ def _spans(profile: Profile) -> list[tuple[date, dict[str, int]]]:
     return spans
 
 
-def _fraction(value: float, axis: Range) -> float:
-    low, high = axis
-    return (value - low) / (high - low) if high > low else 0.5
-
-
 def _padded(low: float, high: float) -> Range:
     minimum = _MINIMUM_SPAN * abs(high)
     if high - low >= minimum:
@@ -207,56 +181,10 @@ def _series(plot: Plot, colour: str, series: Series) -> Markup:
         " ".join(f"{x:.1f},{y:.1f}" for x, y in positions), colour
     )
     dots = [
-        _circle(position, _DOT if series.line else _LONE_DOT, colour, title=f"{series.name} {x:g}: {y:.4f}")
+        circle(position, _DOT if series.line else _LONE_DOT, colour, title=f"{series.name} {x:g}: {y:.4f}")
         for position, (x, y) in zip(positions, series.points, strict=True)
     ]
     return Markup("").join([*([line] if series.line else []), *(dots if series.dots else [])])
-
-
-def _circle(
-    position: tuple[float, float], radius: float, fill: str = "none", stroke: str = "none", title: str = ""
-) -> Markup:
-    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" fill="{}" stroke="{}">{}</circle>').format(
-        *position, radius, fill, stroke, _title(title)
-    )
-
-
-def _bar(plot: Plot, across: Range, up: Range, colour: str, title: str) -> Markup:
-    left, bottom = plot.place(across[0], up[0])
-    right, top = plot.place(across[1], up[1])
-    return Markup('<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="{}">{}</rect>').format(
-        left, top, (right - left) * _BAR_WIDTH, bottom - top, colour, _title(title)
-    )
-
-
-def _title(text: str) -> Markup:
-    return Markup("<title>{}</title>").format(text) if text else Markup("")
-
-
-def _axes(plot: Plot) -> Markup:
-    return Markup('<path d="M0 0V{0:g}H{1:g}" fill="none" stroke="#ccc"/>').format(plot.height, plot.width)
-
-
-def _label(x: float, y: float, text: str, anchor: Literal["start", "end"] = "start") -> Markup:
-    return Markup('<text x="{:g}" y="{:g}" font-size="12" fill="#666" text-anchor="{}">{}</text>').format(
-        x, y, anchor, text
-    )
-
-
-def _picture(plot: Plot, title: str, description: str, marks: Iterable[Markup]) -> Markup:
-    left, top, right, bottom = _MARGIN
-    width, height = plot.width + left + right, plot.height + top + bottom
-    return Markup('<svg viewBox="{:g} {:g} {:g} {:g}" width="{:g}" role="img">{}<desc>{}</desc>{}</svg>').format(
-        -left, -top, width, height, width, _title(title), description, Markup("").join(marks)
-    )
-
-
-def _key(colours: Iterable[tuple[str, str]]) -> Markup:
-    """Return the legend: names with their colours."""
-    entry = Markup('<span class="key"><svg viewBox="0 0 8 8" aria-hidden="true">{}</svg>{}</span>')
-    square = Markup('<path d="M0 0h8v8H0z" fill="{}"/>')
-    entries = [entry.format(square.format(colour), name) for name, colour in colours]
-    return Markup("<p>{}</p>").format(Markup(" ").join(entries))
 
 
 def _figure(content: Markup) -> Markup:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from segadmin.snapshots.segment_calibration import SegmentCalibration
-from segadmin_api.dashboard.charts import _BAR_WIDTH, Plot, _axes, _bar, _circle, _key, _label, _picture
+from segadmin_api.dashboard.plots import BAR_WIDTH, Plot, axes, axis_label, circle, column, draw, legend
 
 _COLOUR, _OTHER = "#4f9d69", "#8fb8de"
 _ROW, _NAME = 22, 190  #: units of a row, and of the names to the left
@@ -40,10 +40,10 @@ def interval_chart(title: str, bars: Sequence[Bar], description: str, reference:
         y = _ROW * (n + 0.5)
         if bar.low is not None and bar.high is not None:
             marks.append(_line(plot.place(bar.low, 0)[0], y, plot.place(bar.high, 0)[0], y))
-        marks.append(_circle((plot.place(bar.value, 0)[0], y), 4, _COLOUR, title=_told(bar)))
+        marks.append(circle((plot.place(bar.value, 0)[0], y), 4, _COLOUR, title=_told(bar)))
         marks.append(_name_label(bar.name, y + 4))
-    marks.append(_label(across, plot.height + 15, f"{reference:g}", "start"))
-    picture = _picture(plot, title, description, marks)
+    marks.append(axis_label(across, plot.height + 15, f"{reference:g}", "start"))
+    picture = draw(plot, title, description, marks)
     return _widened(picture, _NAME, plot)
 
 
@@ -59,13 +59,13 @@ def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tu
     plot = Plot(600, 150, (0, len(hours)), (0, highest))
     marks = []
     for n, (hour, own, other) in enumerate(hours):
-        marks.append(_bar(plot, (n + 0.05, n + 0.5), (0, own), _COLOUR, f"{hour} {names[0]} {own:.1%}"))
-        marks.append(_bar(plot, (n + 0.5, n + 0.95), (0, other), _OTHER, f"{hour} {names[1]} {other:.1%}"))
+        marks.append(column(plot, (n + 0.05, n + 0.5), (0, own), _COLOUR, f"{hour} {names[0]} {own:.1%}"))
+        marks.append(column(plot, (n + 0.5, n + 0.95), (0, other), _OTHER, f"{hour} {names[1]} {other:.1%}"))
         if n % 4 == 0:
-            marks.append(_label(plot.place(n, 0)[0], plot.height + 15, hour))
-    marks.append(_label(-5, 10, f"{highest:.0%}", "end"))
-    picture = _picture(plot, title, ", ".join(names), [*marks, _axes(plot)])
-    return Markup("{}{}").format(picture, _key(zip(names, (_COLOUR, _OTHER), strict=True)))
+            marks.append(axis_label(plot.place(n, 0)[0], plot.height + 15, hour))
+    marks.append(axis_label(-5, 10, f"{highest:.0%}", "end"))
+    picture = draw(plot, title, ", ".join(names), [*marks, axes(plot)])
+    return Markup("{}{}").format(picture, legend(zip(names, (_COLOUR, _OTHER), strict=True)))
 
 
 def histogram(title: str, users: Sequence[int], description: str) -> Markup:
@@ -73,15 +73,15 @@ def histogram(title: str, users: Sequence[int], description: str) -> Markup:
     plot = Plot(360, 150, (0, 1), (0, max(users, default=0) or 1))
     width = 1 / max(len(users), 1)
     marks = [
-        _bar(plot, (n * width, (n + 1) * width), (0, count), _COLOUR, f"{n * width:.0%}: {count:,}")
+        column(plot, (n * width, (n + 1) * width), (0, count), _COLOUR, f"{n * width:.0%}: {count:,}")
         for n, count in enumerate(users)
     ]
     labels = [
-        _label(-5, 10, f"{max(users, default=0):,}", "end"),
-        _label(0, plot.height + 15, "0%"),
-        _label(plot.width, plot.height + 15, "100%", "end"),
+        axis_label(-5, 10, f"{max(users, default=0):,}", "end"),
+        axis_label(0, plot.height + 15, "0%"),
+        axis_label(plot.width, plot.height + 15, "100%", "end"),
     ]
-    return _picture(plot, title, description, [*marks, _axes(plot), *labels])
+    return draw(plot, title, description, [*marks, axes(plot), *labels])
 
 
 def calibration_chart(title: str, calibration: SegmentCalibration, description: str) -> Markup:
@@ -93,13 +93,13 @@ def calibration_chart(title: str, calibration: SegmentCalibration, description: 
         _, high = plot.place(each.predicted, each.observed_high)
         marks.append(_line(x, low, x, high))
         told = f"{each.predicted:.0%}: {each.observed:.1%} [{each.observed_low:.1%}, {each.observed_high:.1%}]"
-        marks.append(_circle(plot.place(each.predicted, each.observed), 4, _COLOUR, title=told))
+        marks.append(circle(plot.place(each.predicted, each.observed), 4, _COLOUR, title=told))
     labels = [
-        _label(0, plot.height + 15, "0%"),
-        _label(plot.width, plot.height + 15, "100%", "end"),
-        _label(-5, 10, "100%", "end"),
+        axis_label(0, plot.height + 15, "0%"),
+        axis_label(plot.width, plot.height + 15, "100%", "end"),
+        axis_label(-5, 10, "100%", "end"),
     ]
-    return _picture(plot, title, description, [*marks, _axes(plot), *labels])
+    return draw(plot, title, description, [*marks, axes(plot), *labels])
 
 
 def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], ends: tuple[str, str]) -> Markup:
@@ -115,11 +115,11 @@ def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], en
     marks = []
     for segment, begin, end, told in runs:
         row = len(rows) - 1 - rows.index(segment)
-        whole = max(end - begin, 0.01) / _BAR_WIDTH  # one run joins the next
-        marks.append(_bar(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, told))
+        whole = max(end - begin, 0.01) / BAR_WIDTH  # one run joins the next
+        marks.append(column(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, told))
     marks += [_name_label(name, _ROW * (n + 0.5) + 4) for n, name in enumerate(rows)]
-    marks += [_label(0, plot.height + 15, ends[0]), _label(plot.width, plot.height + 15, ends[1], "end")]
-    picture = _picture(plot, title, ", ".join(told for *_, told in runs), [*marks, _axes(plot)])
+    marks += [axis_label(0, plot.height + 15, ends[0]), axis_label(plot.width, plot.height + 15, ends[1], "end")]
+    picture = draw(plot, title, ", ".join(told for *_, told in runs), [*marks, axes(plot)])
     return _widened(picture, _NAME, plot)
 
 

@@ -249,7 +249,7 @@ def test_html_is_written_in_templates_and_charts_only() -> None:
         for path in (ROOT / room).rglob("*.py")
         if any(tag.search(text) for text in _strings(path))
     }
-    assert files_with_html == {"charts.py", "interval_charts.py", "svg.py"}
+    assert files_with_html == {"charts.py", "interval_charts.py", "plots.py", "svg.py"}
 
 
 def _strings(path: Path) -> list[str]:
