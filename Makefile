@@ -30,7 +30,7 @@ test: install  ## Run the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: install  ## Run the tests that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist worksteal
 
 test-install: install  ## Test the built wheel with each documented set of extras, in clean environments
 	$(BIN)/pytest -m install -n 2 --dist worksteal
