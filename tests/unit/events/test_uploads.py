@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,17 @@ from segadmin.errors import ConfigurationError, DataError, NameTaken, UploadNotF
 from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.mapping import Mapping
 from segadmin.events.saved_mappings import list_mappings, mapping_text, parse_mapping, read_mapping, save_mapping
-from segadmin.events.uploads import Choice, Upload, choose, find_upload, keep, list_uploads, new_upload, plain_name
+from segadmin.events.uploads import (
+    Choice,
+    Upload,
+    choose,
+    drop_old,
+    find_upload,
+    keep,
+    list_uploads,
+    new_upload,
+    plain_name,
+)
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
@@ -59,6 +71,31 @@ def test_a_file_that_is_too_large_leaves_nothing(store: Settings) -> None:
         draft.write(b"a" * 2**20)
         draft.write(b"a")
     assert list_uploads(store) == [] and not list((store.store_path / "uploads").iterdir())
+
+
+def test_files_that_come_at_the_same_time_are_bounded_together(store: Settings) -> None:
+    with ExitStack() as stack:
+        drafts = [stack.enter_context(new_upload(store, "a.csv", 2**20)) for _ in range(6)]
+        for draft in drafts[:4]:
+            draft.write(b"a" * 2**20)
+        with pytest.raises(DataError, match="4 MiB wait to be imported"):
+            drafts[4].write(b"a" * 2)
+        keep(store, drafts[0], "me")
+        with pytest.raises(DataError, match="wait to be imported"):
+            drafts[5].write(b"a" * 2)
+    an_upload(store)
+    assert len(list_uploads(store)) == 2, "the others were removed with what has come of them"
+
+
+def test_a_draft_of_a_killed_process_is_removed_after_an_hour(store: Settings) -> None:
+    with new_upload(store, "a.csv", 2**20) as slow, new_upload(store, "b.csv", 2**20) as dead:
+        for draft in (slow, dead):
+            draft.write(b"a" * 2**17)
+            os.utime(draft.folder, (0, 0))
+        os.utime(dead.folder / "file" / dead.name, (0, 0))
+        drop_old(store)
+        assert not dead.folder.exists()
+        assert keep(store, slow, "me").bytes == 2**17
 
 
 def test_the_import_removes_the_upload_and_is_the_same_after_a_kill(store: Settings) -> None:

@@ -130,8 +130,14 @@ def run(request: Request, form: OperatorForm) -> Response:
     """Enqueue the job of a schedule now, out of turn."""
     settings, reader, name = settings_of(request), reader_of(request), form.text("name")
     load_plugins(settings)
+    is_current = _checked(form, reader)
+
+    def check(row: Schedule | None) -> None:
+        is_current(row)
+        check_kind(request, row.kind if row is not None else "")
+
     try:
-        done = engine.run(settings, dispatcher(settings), name, check=_checked(form, reader))
+        done = engine.run(settings, dispatcher(settings), name, check=check)
     except ScheduleNotFound:
         raise
     except SegadminError as error:

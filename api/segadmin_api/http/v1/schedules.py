@@ -122,7 +122,11 @@ def resume_schedule(request: Request, name: ScheduleName) -> Schedule:
 def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
     """Enqueue the job of a schedule now, out of turn."""
     settings = settings_of(request)
-    done = engine.run(settings, dispatcher(settings), name)
+
+    def check(row: records.Schedule | None) -> None:
+        check_kind(request, row.kind if row is not None else "")
+
+    done = engine.run(settings, dispatcher(settings), name, check=check)
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 
