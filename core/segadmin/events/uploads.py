@@ -32,6 +32,7 @@ _LONGEST_NAME = 100
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|$]')
 _ID = re.compile("[0-9a-f]{32}")
 _FACTS, _FOLDER, _DRAFT = "upload.json", "file", ".draft"
+_GONE = "There is no such upload: it was imported or removed, or is more than a day old. Upload the file again."
 #: What somebody else's program calls tables that segadmin cannot read, and what to do.
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
@@ -204,10 +205,18 @@ def keep(settings: Settings, draft: Draft, actor: str, replaced: Replaced | None
 
 
 def choose(settings: Settings, upload: Upload, choice: Choice) -> Upload:
-    """Store how an upload is to be imported, and return it."""
-    chosen = replace(upload, choice=choice)
-    with _writing(uploads_folder(settings) / upload.id):
-        _put_facts(settings, uploads_folder(settings) / upload.id, chosen)
+    """Store how an upload is to be imported, and return it.
+
+    Raises:
+        UploadNotFound: it was removed meanwhile.
+        StorageError: the store cannot be written.
+    """
+    chosen, folder = replace(upload, choice=choice), uploads_folder(settings) / upload.id
+    with _writing(folder):
+        try:
+            _put_facts(settings, folder, chosen)
+        except FileNotFoundError:
+            raise UploadNotFound(_GONE) from None
     return chosen
 
 
@@ -227,9 +236,7 @@ def find_upload(settings: Settings, upload_id: str) -> Upload:
     path = uploads_folder(settings) / upload_id / _FACTS
     upload = _read(path) if _ID.fullmatch(upload_id) else None
     if upload is None or upload.expires_at <= utcnow():
-        raise UploadNotFound(
-            "There is no such upload: it was imported or removed, or is more than a day old. Upload the file again."
-        )
+        raise UploadNotFound(_GONE)
     return upload
 
 
