@@ -166,6 +166,16 @@ def test_only_admins_let_workers_read_files_or_delete_events(api: Api, kind: str
     assert api("DELETE", "/v1/schedules/odd").status_code == 204
 
 
+def test_only_admins_let_workers_connect_anywhere(api: Api) -> None:
+    options = {"trackers": ["mlflow"], "tracker_options": {"mlflow.uri": "http://169.254.169.254/"}}
+    body = {"kind": "retrain", "options": options}
+    for method, path, more in (("POST", "/v1/jobs", {}), ("PUT", "/v1/schedules/odd", {"cron": "0 3 * * *"})):
+        refused = api(method, path, Scope.OPERATOR, json=body | more)
+        assert (refused.status_code, "tracker_options needs a key for admin" in refused.text) == (403, True), path
+        assert api(method, path, Scope.ADMIN, json=body | more).status_code != 403, path
+    api("DELETE", "/v1/schedules/odd")
+
+
 def test_a_job_is_cancelled_and_retried(api: Api) -> None:
     number = api("POST", "/v1/jobs", json=REFRESH).json()["job"]
     cancelled = api("POST", f"/v1/jobs/{number}/cancel").json()
