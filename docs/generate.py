@@ -100,7 +100,10 @@ def _permissions() -> Iterator[str]:
             cells = " | ".join("✓" if permission.allows(scope) else "" for scope in Scope)
             rows.append(f"| `{permission.method} {permission.path.replace(':path', '')}` | {cells} |")
     yield "\n".join(rows)
-    yield "Jobs of the kinds `ingest` and `retain` need an admin, and `user_ids=true` an analyst."
+    yield (
+        "Jobs of the kinds `ingest` and `retain`, and the option `tracker_options`, need an admin, and `user_ids=true` "
+        "an analyst."
+    )
     yield "## Errors of all resources"
     yield "Besides what each lists:"
     rows = [f"| {status} | {reason} |" for status, reason in sorted(_common_answers().items())]

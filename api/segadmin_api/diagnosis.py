@@ -6,6 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import HTTPException
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError
@@ -16,12 +21,15 @@ from segadmin_api.schemas.data import Finding, PluginCheck
 
 #: Seconds that checks may take.
 _LONGEST = 120
+#: Each check loads the libraries of models: several at once would take the memory and the threads of the server.
+_running = threading.Lock()
 
 
 def diagnose(settings: Settings) -> list[Finding]:
     """Return what ``segadmin doctor`` finds on this machine.
 
     Raises:
+        HTTPException: 503, other checks have not ended yet.
         DataError: it did not end in time, or not at all.
     """
     done = _run(settings, "doctor", "--json")
@@ -38,6 +46,7 @@ def check_plugin(settings: Settings, kind: str, name: str) -> PluginCheck:
     Raises:
         PluginNotFound: there is none.
         ConfigurationError: its kind has no contract tests.
+        HTTPException: 503, other checks have not ended yet.
         DataError: they did not end in time.
     """
     check_kind(kind)
@@ -56,7 +65,20 @@ def _run(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     try:
-        return subprocess.run(command, check=False, capture_output=True, env=environment, timeout=_LONGEST, text=True)
+        with _turn():
+            return subprocess.run(
+                command, check=False, capture_output=True, env=environment, timeout=_LONGEST, text=True
+            )
     except subprocess.TimeoutExpired:
         command_line = " ".join(("segadmin", *words))
         raise DataError(f"The checks did not end within {_LONGEST} s. Run on the server: {command_line}") from None
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _running.acquire(blocking=False):
+        raise HTTPException(503, "Other checks are running on this server. Wait until they have ended, and try again.")
+    try:
+        yield
+    finally:
+        _running.release()

@@ -13,15 +13,16 @@ import pytest
 from sqlmodel import col, select
 
 from segadmin.jobs import bulk
-from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.enqueue import RESERVED, enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.jobs.run import run_step
 from segadmin.jobs.selection import JobSelection
+from segadmin.models.importing import JOB_KIND
 from segadmin.models.registry import promote_version
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Job, JobState, ModelState, ModelVersion, Scope, Step, StepState
+from segadmin.storage.records import ApiKey, Job, JobState, ModelState, ModelVersion, Scope, Step, StepState, utcnow
 from segadmin_api.http.v1.routing import MOST_BYTES
 from tests.api import Api
 from tests.planted import LABELS, through_the_engine
@@ -67,6 +68,14 @@ def test_a_repeated_request_enqueues_one_job(api: Api) -> None:
     assert (entry["actor"], entry["subject"]) == ("key the operator", f"job {answers[0][1]}")
     other = api("POST", "/v1/jobs", json={"kind": "refresh"}, headers={"Idempotency-Key": "night-17"})
     assert (other.status_code, other.json()["error"]) == (409, "KeyReused")
+
+
+@pytest.mark.parametrize("begin", [*RESERVED, f"{JOB_KIND}:"])
+def test_nobody_takes_the_key_of_a_slot_an_upload_or_an_import(api: Api, begin: str) -> None:
+    """The job of the slot would never run: one with its key is there already."""
+    body = {"snapshot": 1, "segment": "high"}
+    answer = api("POST", "/v1/exports", Scope.ANALYST, json=body, headers={"Idempotency-Key": f"{begin}nightly:2026"})
+    assert (answer.status_code, "Take another" in answer.json()["detail"]) == (422, True)
 
 
 def test_a_job_is_saved_while_the_broker_is_down(api: Api) -> None:
@@ -151,6 +160,20 @@ def test_only_admins_let_workers_read_files_or_delete_events(api: Api, kind: str
     schedule = {**body, "cron": "0 3 * * *"}
     assert api("PUT", "/v1/schedules/odd", Scope.OPERATOR, json=schedule).status_code == 403
     assert api("POST", "/v1/jobs", Scope.ADMIN, json=body).status_code == 201
+    assert api("PUT", "/v1/schedules/odd", json=schedule).status_code == 200
+    assert api("POST", "/v1/schedules/odd/run", Scope.OPERATOR).status_code == 403
+    assert api("POST", "/v1/schedules/odd/run").status_code == 201
+    assert api("DELETE", "/v1/schedules/odd").status_code == 204
+
+
+def test_only_admins_let_workers_connect_anywhere(api: Api) -> None:
+    options = {"trackers": ["mlflow"], "tracker_options": {"mlflow.uri": "http://169.254.169.254/"}}
+    body = {"kind": "retrain", "options": options}
+    for method, path, more in (("POST", "/v1/jobs", {}), ("PUT", "/v1/schedules/odd", {"cron": "0 3 * * *"})):
+        refused = api(method, path, Scope.OPERATOR, json=body | more)
+        assert (refused.status_code, "tracker_options needs a key for admin" in refused.text) == (403, True), path
+        assert api(method, path, Scope.ADMIN, json=body | more).status_code != 403, path
+    api("DELETE", "/v1/schedules/odd")
 
 
 def test_a_job_is_cancelled_and_retried(api: Api) -> None:
@@ -348,6 +371,24 @@ def test_streams_are_bounded(shop: Settings) -> None:
                 pass
             assert ask() == 429
         wait_until(lambda: ask() == 200, 20, "the first stream is closed")
+
+
+@pytest.mark.parametrize("end", ["revoke", "expire"])
+def test_a_stream_ends_with_its_key(api: Api, end: str) -> None:
+    job = enqueue(api.settings, lambda _messages: None, "compact", check_request(api.settings, "compact", {})).job.id
+    bearer = {"Authorization": f"Bearer {api_keys.create(api.settings, end, Scope.VIEWER)}"}
+    with httpx.stream("GET", f"{api.url}/v1/jobs/{job}/events", headers=bearer, timeout=60) as stream:
+        lines = stream.iter_lines()
+        while not next(lines).startswith("data: "):
+            pass
+        if end == "revoke":
+            api_keys.revoke(api.settings, end)
+            api_keys.create(api.settings, end, Scope.VIEWER)  # another of its name keeps nothing open
+        else:
+            with transaction(api.settings) as session:
+                session.get_one(ApiKey, end).expires_at = utcnow()
+        assert [line for line in lines if line.startswith("data: ")] == []
+    assert api("POST", f"/v1/jobs/{job}/cancel").status_code == 200, "it was not the job that ended it"
 
 
 def test_a_snapshot_is_exported_by_a_job(api: Api) -> None:

@@ -47,7 +47,7 @@ def file_of(name: str) -> Path | None:
     """Return the file of ``static/`` of this name, ``None`` if there is none that pages may load."""
     try:
         path = (FOLDER / name).resolve()
-    except ValueError:  # a NUL character
+        is_served = path.is_relative_to(FOLDER.resolve()) and path.is_file() and path.suffix in TYPES
+    except (ValueError, OSError):  # a NUL character, or a name that is too long for any file
         return None
-    is_served = path.is_relative_to(FOLDER.resolve()) and path.is_file() and path.suffix in TYPES
     return path if is_served else None

@@ -27,6 +27,7 @@ from segadmin_api.http.head_requests import HeadRequests
 from segadmin_api.http.hosts import Hosts
 from segadmin_api.http.problems import answer, answer_error
 from segadmin_api.http.shield import HEALTH, Shield
+from segadmin_api.http.threads import ServiceThreads
 from segadmin_api.http.v1.progress import Streams
 from segadmin_worker.services import LOOPBACK
 
@@ -75,7 +76,7 @@ def routes(settings: Settings) -> FastAPI:
         openapi_url=None,
     )
     app.state.settings, app.state.is_protected = settings, False
-    app.state.lookup = SegmentLookup(settings)
+    app.state.lookup, app.state.threads = SegmentLookup(settings), ServiceThreads()
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
     app.state.admission = Admission(settings.web_events_seconds)
     app.state.rates, app.state.streams = _rates(settings), Streams(settings.web_streams)

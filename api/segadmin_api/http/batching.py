@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from fastapi.concurrency import run_in_threadpool
+from segadmin_api.http.threads import ServiceThreads
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -33,7 +33,7 @@ class MicroBatches(Generic[Item, Result]):
             most: items that are worked on together.
             waiting: items that may wait; further ones are refused.
         """
-        self._work, self._most = work, most
+        self._work, self._most, self._threads = work, most, ServiceThreads(1)
         self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue(waiting)
 
     async def result_of(self, item: Item, seconds: float) -> Result:
@@ -66,7 +66,7 @@ class MicroBatches(Generic[Item, Result]):
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            results = await run_in_threadpool(self._work, items)
+            results = await self._threads.run(self._work, items)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a panic of Polars, say, is no Exception, and must not end the queue

@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
@@ -116,11 +115,11 @@ async def post_events(request: Request, key: Annotated[str, Depends(Requires(Sco
         body = await read_body(request, take)
         content_type = request.headers.get("content-type", "")
         with state.admission.lease(len(body)):
-            mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
+            mapping = await state.threads.run(Mapping.read, state.settings.events_mapping)
             reading = partial(_read, body, encodings, content_type, mapping)
             async with state.reading:
-                lines, checked = await run_in_threadpool(lambda: reading(_currency(state.settings)))
-            batch = await run_in_threadpool(_store, state.settings, lines, mapping)
+                lines, checked = await state.threads.run(lambda: reading(_currency(state.settings)))
+            batch = await state.threads.run(_store, state.settings, lines, mapping)
         return Accepted(batch=batch, events=checked[0], usable=checked[1], problems=checked[2])
 
 

@@ -14,7 +14,6 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from segadmin.storage import api_keys
@@ -23,6 +22,7 @@ from segadmin.storage.records import ROLES, ApiKey, Scope
 from segadmin_api.http.guesses import Guesses, TokenBuckets
 from segadmin_api.http.local_paths import path_of
 from segadmin_api.http.sessions import CSRF_HEADER, Session, read_session
+from segadmin_api.http.threads import ServiceThreads
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
 _basic = HTTPBasic(auto_error=False)
@@ -48,7 +48,7 @@ class Requires:
 
     async def __call__(self, request: Request, bearer: Bearer) -> str:
         """Return the name of the key."""
-        key = await run_in_threadpool(_authenticate, request, bearer.credentials if bearer else "")
+        key = await _threads(request).run(_authenticate, request, bearer.credentials if bearer else "")
         if key is None:
             raise _unauthorized(f"A key is needed: {_AS_BEARER}.", self.scope, "Bearer")
         authorize(request, key, self.scope)
@@ -65,7 +65,7 @@ class RequiresPages(Requires):
     async def __call__(self, request: Request, bearer: Bearer, basic: Basic) -> str:  # type: ignore[override]
         """Return the name of the key."""
         secret = bearer.credentials if bearer else basic.password if basic else ""
-        key = await run_in_threadpool(_authenticate, request, secret, _CHALLENGE)
+        key = await _threads(request).run(_authenticate, request, secret, _CHALLENGE)
         if key is None and "text/html" in request.headers.get("accept", ""):
             raise login_redirect(path_of(request))
         if key is None:
@@ -103,6 +103,11 @@ def find_key(request: Request, secret: str) -> ApiKey:
             of the client.
     """
     return _find_key(request, secret, "Bearer")
+
+
+def _threads(request: Request) -> ServiceThreads:
+    threads: ServiceThreads = request.app.state.threads
+    return threads
 
 
 def _authenticate(request: Request, secret: str, challenge: str = "Bearer") -> ApiKey | None:

@@ -33,6 +33,7 @@ from segadmin_api.http.bodies import encodings_of, read_body, unpack
 from segadmin_api.http.events import Problem
 from segadmin_api.http.problems import problem_responses
 from segadmin_api.http.security import Requires
+from segadmin_api.http.threads import ServiceThreads
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
@@ -267,7 +268,7 @@ async def score(request: Request, key: Annotated[str, Depends(Requires(Scope.SEG
     with state.body_memory.lease() as take:
         body = await read_body(request, take)
         async with state.reading:
-            asked = await run_in_threadpool(_read, body, encodings)
+            asked = await state.threads.run(_read, body, encodings)
     scoring: Scoring = state.scoring
     try:
         answer = await scoring.answer(asked)
@@ -292,6 +293,7 @@ async def segment(
 ) -> SegmentAnswer:
     """Return the segment of a user, given as the shop's id or a pseudonym, in the current snapshot."""
     lookup: SegmentLookup = request.app.state.lookup
+    threads: ServiceThreads = request.app.state.threads
 
     def find() -> SegmentAnswer | None:
         current = lookup.find(candidate_keys(request.app.state.settings.secret(), user), labels)
@@ -302,7 +304,7 @@ async def segment(
         return SegmentAnswer(label_set=current.label_set, segment=current.segment, **facts)
 
     try:
-        answer = await run_in_threadpool(find)
+        answer = await threads.run(find)
     except (ConfigurationError, DataError) as error:
         raise HTTPException(422, str(error)) from None
     if answer is None:

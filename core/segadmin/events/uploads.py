@@ -25,11 +25,14 @@ from segadmin.storage.records import utcnow
 
 #: How long an upload is kept, and how many bytes all of them may have, as a multiple of the largest.
 KEPT, _MOST_HELD = timedelta(days=1), 4
+#: How long a draft is kept after the last byte.
+_DRAFT_KEPT = timedelta(hours=1)
 #: Of a file's name: characters, and those that a path or a spreadsheet gives a meaning.
 _LONGEST_NAME = 100
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|$]')
 _ID = re.compile("[0-9a-f]{32}")
-_FACTS, _FOLDER = "upload.json", "file"
+_FACTS, _FOLDER, _DRAFT = "upload.json", "file", ".draft"
+_GONE = "There is no such upload: it was imported or removed, or is more than a day old. Upload the file again."
 #: What somebody else's program calls tables that segadmin cannot read, and what to do.
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
@@ -117,6 +120,13 @@ class Draft:
     """A file that is being uploaded, chunk by chunk."""
 
     def __init__(self, folder: Path, name: str, most: int) -> None:
+        """Begin an empty file.
+
+        Args:
+            folder: of the draft, among all uploads.
+            name: of the file.
+            most: bytes that it may have; all uploads together may have some times as many.
+        """
         self.name, self._most, self._digest, self.bytes = name, most, hashlib.sha256(), 0
         self.folder = folder
         self._file = (folder / _FOLDER / name).open("xb")
@@ -126,11 +136,13 @@ class Draft:
 
         Raises:
             UploadTooLarge: the file is larger than it may be.
+            DataError: there are too many uploads, with those that come at the same time.
             StorageError: the disk is full or fails.
         """
         self.bytes += len(chunk)
         if self.bytes > self._most:
             raise UploadTooLarge(too_large(self._most))
+        _check_held(self.folder.parent, len(chunk), _MOST_HELD * self._most)
         self._digest.update(chunk)
         with _writing(self.folder):
             self._file.write(chunk)
@@ -156,15 +168,13 @@ def new_upload(settings: Settings, name: str, most: int) -> Iterator[Draft]:
         most: bytes that it may have.
 
     Raises:
-        DataError: the file's name is that of a spreadsheet.
-        StorageError: the store cannot be written, or has too many uploads.
+        DataError: the file's name is that of a spreadsheet, or there are too many uploads.
+        StorageError: the store cannot be written.
     """
     name = plain_name(name)
     drop_old(settings)
-    held = sum(upload.bytes for upload in list_uploads(settings))
-    if held > (_MOST_HELD - 1) * most:
-        raise StorageError(f"Uploads of {held >> 20} MiB wait to be imported. Import or remove some of them first.")
-    folder = uploads_folder(settings) / f".{secrets.token_hex(16)}.draft"
+    _check_held(uploads_folder(settings), 0, (_MOST_HELD - 1) * most)
+    folder = uploads_folder(settings) / f".{secrets.token_hex(16)}{_DRAFT}"
     with _writing(folder):
         make_folder(folder / _FOLDER, settings.umask_bits | 0o007)
         draft = Draft(folder, name, most)
@@ -195,10 +205,18 @@ def keep(settings: Settings, draft: Draft, actor: str, replaced: Replaced | None
 
 
 def choose(settings: Settings, upload: Upload, choice: Choice) -> Upload:
-    """Store how an upload is to be imported, and return it."""
-    chosen = replace(upload, choice=choice)
-    with _writing(uploads_folder(settings) / upload.id):
-        _put_facts(settings, uploads_folder(settings) / upload.id, chosen)
+    """Store how an upload is to be imported, and return it.
+
+    Raises:
+        UploadNotFound: it was removed meanwhile.
+        StorageError: the store cannot be written.
+    """
+    chosen, folder = replace(upload, choice=choice), uploads_folder(settings) / upload.id
+    with _writing(folder):
+        try:
+            _put_facts(settings, folder, chosen)
+        except FileNotFoundError:
+            raise UploadNotFound(_GONE) from None
     return chosen
 
 
@@ -218,9 +236,7 @@ def find_upload(settings: Settings, upload_id: str) -> Upload:
     path = uploads_folder(settings) / upload_id / _FACTS
     upload = _read(path) if _ID.fullmatch(upload_id) else None
     if upload is None or upload.expires_at <= utcnow():
-        raise UploadNotFound(
-            "There is no such upload: it was imported or removed, or is more than a day old. Upload the file again."
-        )
+        raise UploadNotFound(_GONE)
     return upload
 
 
@@ -231,14 +247,23 @@ def remove_upload(settings: Settings, upload_id: str) -> None:
 
 
 def drop_old(settings: Settings) -> None:
-    """Remove uploads, and drafts of processes that ended, that are more than a day old."""
+    """Remove uploads that are more than a day old, and drafts that nothing was written to for an hour."""
     oldest = utcnow() - KEPT
     for folder in uploads_folder(settings).glob("*"):
         with suppress(OSError):
-            if datetime.fromtimestamp(folder.stat().st_mtime, UTC) < oldest:
+            if folder.name.endswith(_DRAFT):
+                _drop_draft(folder)
+            elif datetime.fromtimestamp(folder.stat().st_mtime, UTC) < oldest:
                 upload = _read(folder / _FACTS)
                 if upload is None or upload.expires_at <= utcnow():
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop_draft(folder: Path) -> None:
+    """Remove a draft whose process has ended: a client that sends nothing for so long was given up before."""
+    written = max(path.stat().st_mtime for path in (folder, *folder.glob(f"{_FOLDER}/*")))
+    if datetime.fromtimestamp(written, UTC) < utcnow() - _DRAFT_KEPT:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def drop_all(settings: Settings) -> int:
@@ -246,6 +271,20 @@ def drop_all(settings: Settings) -> int:
     count = len(list_uploads(settings))
     shutil.rmtree(uploads_folder(settings), ignore_errors=True)
     return count
+
+
+def _check_held(uploads: Path, more: int, most: int) -> None:
+    """Refuse further bytes if all uploads, complete or coming, would have more than ``most``.
+
+    Raises:
+        DataError: they would.
+    """
+    held = more
+    for file in uploads.glob(f"*/{_FOLDER}/*"):
+        with suppress(OSError):  # it was removed meanwhile
+            held += file.stat().st_size
+    if held > most:
+        raise DataError(f"Uploads of {held >> 20} MiB wait to be imported. Import or remove some of them first.")
 
 
 def _put_facts(settings: Settings, folder: Path, upload: Upload) -> None:

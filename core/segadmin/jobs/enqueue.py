@@ -23,13 +23,14 @@ from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
 
-#: Beginnings of the keys of jobs that import posted events, deliver changes, follow a refresh, or import an upload;
-#: and of all of ours.
+#: Beginnings of the keys of jobs that import posted events, deliver changes, follow a refresh, import an upload, or
+#: stand for an imported model (:mod:`segadmin.models.importing`); and of all of ours.
 INBOX_KEY = "inbox:"
 DELIVER_KEY = "deliver:"
 FOLLOW_UP_KEY = "follow-up:"
 UPLOAD_KEY = "upload:"
-RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY, FOLLOW_UP_KEY, UPLOAD_KEY)
+IMPORT_MODEL_KEY = "import-model:"
+RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY, FOLLOW_UP_KEY, UPLOAD_KEY, IMPORT_MODEL_KEY)
 #: So many differences of two requests are shown, each value up to so many characters.
 _SHOWN, _LONGEST = 3, 40
 

@@ -103,6 +103,13 @@ def used_by_name(settings: Settings, name: str) -> ApiKey | None:
     return _used(settings, col(ApiKey.name) == name)
 
 
+def is_valid(settings: Settings, api_key: ApiKey) -> bool:
+    """Return whether a key that was read before is neither revoked nor expired; another may have its name by now."""
+    with reading(settings) as session:
+        current = session.get(ApiKey, api_key.name)
+    return current is not None and current.sha256 == api_key.sha256 and not current.has_expired
+
+
 def _used(settings: Settings, condition: ColumnElement[bool]) -> ApiKey | None:
     query = select(ApiKey).where(condition)
     today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -20,6 +20,8 @@ from segadmin_plugins.sources.csv_quoting import NONE, QUOTE, Quotes, escape_of
 from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records
 
 _MARK = codecs.BOM_UTF8
+#: Most bytes of a row: each further block would mean reading all of it again.
+LONGEST = 2**24
 #: Reason for a line that repeats the header, as in concatenated exports.
 REPEATED_HEADER = "repeated_header"
 
@@ -73,18 +75,28 @@ class Csv(Source):
             escape = escape_of(start, self.escape or is_export * NONE, dialect.separator, len(dialect.columns))
             layout = Layout(dialect.separator, len(dialect.columns), escape)
             start = start[dialect.skipped_bytes :]
-            for records in _records(chain([start], blocks), layout, dialect.first_line):
+            for records in _records(chain([start], blocks), layout, dialect.first_line, str(path)):
                 yield _frame(records, layout, dialect, quotes)
 
 
-def _records(blocks: Iterator[bytes], layout: Layout, line: int) -> Iterator[Records]:
-    """Yield the whole records of each block."""
+def _records(blocks: Iterator[bytes], layout: Layout, line: int, name: str) -> Iterator[Records]:
+    """Yield the whole records of each block.
+
+    Raises:
+        DataError: a record is longer than :data:`LONGEST`; a compressed file of some hundred kB may have one that fills
+            the memory.
+    """
     rest = b""
     for block in blocks:
         text = _without_marks(rest + block)
         records = layout.split(text, line, final=False)
         rest, line = text[records.size :], records.next_line
         yield records
+        if len(rest) > LONGEST:
+            raise DataError(
+                f"{name} has a row of more than {LONGEST >> 20} MiB in line {line}. Check whether it has line breaks, "
+                "and whether each quote is closed."
+            )
     if rest:
         yield layout.split(rest, line, final=True)
 

@@ -20,6 +20,8 @@ from segadmin.invisible import INVISIBLE
 
 #: Separators to try.
 SEPARATORS = ",;\t|"
+#: Most columns of a file: some minutes would pass before it is known that it has none of the needed ones.
+MOST_COLUMNS = 10_000
 #: ``-o header=first``: the first line is the header even where it looks like data.
 FIRST = "first"
 _SNIFFED_LINES = 100
@@ -117,7 +119,8 @@ def dialect_of(
         skip: number of lines above the header.
 
     Raises:
-        DataError: the file is empty; its header is not in the encoding, or looks like data or like a title.
+        DataError: the file is empty; its header is not in the encoding, looks like data or like a title, or is too
+            wide.
     """
     lines = list(islice(_lines(start), skip + _SNIFFED_LINES))
     row = min(skip, len(lines))
@@ -150,6 +153,11 @@ def dialect_of(
                 f"To have it recognised: segadmin data preview --guess {shlex.quote(name)}"
             )
         names = _padded(names, _records(texts[height:], separator))
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{name} has {len(names):,} columns, more than {MOST_COLUMNS:,}. Check whether its first line ends where "
+            "the header does, or export fewer columns."
+        )
     row += height
     columns = _stripped(_deduplicated(names))
     check_names(name, (column for column in columns if column != ESCAPED))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from segadmin_api.dashboard.assets import FOLDER, asset, file_of
+from segadmin_api.http.pages.files import static_file
 
 VERSIONS = json.loads((FOLDER / "vendor" / "versions.json").read_text())
 
@@ -25,7 +26,13 @@ def test_the_path_of_a_file_changes_with_its_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "../render.py", "vendor", "vendor/versions.json", "/etc/passwd", "nothing.js", "a\0b.js"]
+    "name", ["", "../render.py", "vendor", "vendor/versions.json", "/etc/passwd", "nothing.js", "a\0b.js", "a" * 9000]
 )
 def test_no_other_file_is_served(name: str) -> None:
     assert file_of(name) is None
+
+
+def test_a_file_is_kept_only_under_the_path_of_its_content() -> None:
+    digest = asset("app.js").split("/")[2]
+    assert "immutable" in static_file(digest, "app.js").headers["cache-control"]
+    assert "cache-control" not in static_file("0" * 12, "app.js").headers, "the server adds no-store"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,20 @@ from segadmin.errors import ConfigurationError, DataError, NameTaken, UploadNotF
 from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.mapping import Mapping
 from segadmin.events.saved_mappings import list_mappings, mapping_text, parse_mapping, read_mapping, save_mapping
-from segadmin.events.uploads import Choice, Upload, choose, find_upload, keep, list_uploads, new_upload, plain_name
+from segadmin.events.upload_import import preview_upload
+from segadmin.events.uploads import (
+    Choice,
+    Upload,
+    choose,
+    drop_old,
+    find_upload,
+    keep,
+    list_uploads,
+    new_upload,
+    plain_name,
+    remove_upload,
+    uploads_folder,
+)
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
@@ -23,6 +39,7 @@ from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin.workflows.uploads import ask_for_import, import_upload, request_options
 from segadmin_api.dashboard.uploads import choice_of, form_values
+from segadmin_plugins.sources.csv import LONGEST
 from tests.planted import Run, through_the_engine
 
 EVENTS = b"user,kind,item,at\nvisitor-17,view,i1,2026-01-02T08:00:00Z\n"
@@ -59,6 +76,55 @@ def test_a_file_that_is_too_large_leaves_nothing(store: Settings) -> None:
         draft.write(b"a" * 2**20)
         draft.write(b"a")
     assert list_uploads(store) == [] and not list((store.store_path / "uploads").iterdir())
+
+
+def test_files_that_come_at_the_same_time_are_bounded_together(store: Settings) -> None:
+    with ExitStack() as stack:
+        drafts = [stack.enter_context(new_upload(store, "a.csv", 2**20)) for _ in range(6)]
+        for draft in drafts[:4]:
+            draft.write(b"a" * 2**20)
+        with pytest.raises(DataError, match="4 MiB wait to be imported"):
+            drafts[4].write(b"a" * 2)
+        keep(store, drafts[0], "me")
+        with pytest.raises(DataError, match="wait to be imported"):
+            drafts[5].write(b"a" * 2)
+    an_upload(store)
+    assert len(list_uploads(store)) == 2, "the others were removed with what has come of them"
+
+
+def test_a_draft_of_a_killed_process_is_removed_after_an_hour(store: Settings) -> None:
+    with new_upload(store, "a.csv", 2**20) as slow, new_upload(store, "b.csv", 2**20) as dead:
+        for draft in (slow, dead):
+            draft.write(b"a" * 2**17)
+            os.utime(draft.folder, (0, 0))
+        os.utime(dead.folder / "file" / dead.name, (0, 0))
+        drop_old(store)
+        assert not dead.folder.exists()
+        assert keep(store, slow, "me").bytes == 2**17
+
+
+def test_an_upload_that_is_removed_during_its_preview_is_gone(store: Settings) -> None:
+    upload = an_upload(store)
+    remove_upload(store, upload.id)
+    with pytest.raises(UploadNotFound, match="it was imported or removed"):
+        choose(store, upload, Choice("items"))
+    assert list_uploads(store) == []
+    assert not (uploads_folder(store) / upload.id).exists(), "nothing of it comes back"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"user,kind,item,at\n" + b"a" * (LONGEST * 4), "a row of more than 16 MiB in line 2"),
+        (b"user,kind,item,at\nu1,view,i1,2026-01-02\n" + b'"' + b"a" * (LONGEST * 4), "16 MiB in line 3"),
+        (b"a," * 2**20, "has 1,048,577 columns, more than 10,000"),
+    ],
+)
+def test_a_small_file_that_becomes_a_huge_row_is_refused(store: Settings, content: bytes, problem: str) -> None:
+    upload = an_upload(store, gzip.compress(content), "bomb.csv.gz")
+    assert upload.bytes < 2**19
+    shown = preview_upload(store, upload, Choice())
+    assert problem in shown.problem and "bomb.csv.gz" in shown.problem and str(store.root) not in shown.problem
 
 
 def test_the_import_removes_the_upload_and_is_the_same_after_a_kill(store: Settings) -> None:

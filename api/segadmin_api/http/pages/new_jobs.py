@@ -33,7 +33,7 @@ from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.jobs import OperatorForm
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, reader_of
-from segadmin_api.http.v1.jobs import ADMIN_KINDS, check_kind
+from segadmin_api.http.v1.jobs import ADMIN_KINDS, check_kind, check_options
 from segadmin_api.request_forms import form_of, read_form, with_errors
 from segadmin_worker.client import dispatcher
 
@@ -82,6 +82,7 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
     workflow = _workflow(request, settings, kind)
     given = {name.removeprefix(_PREFIX): form.text(name) for name in form.fields if name.startswith(_PREFIX)}
     options, problems, filled = read_form(workflow.request, given)
+    check_options(request, options)
     new = NewJob(
         workflow,
         filled,

@@ -24,7 +24,7 @@ from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.notices import enqueued
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
-from segadmin_api.http.v1.jobs import check_kind
+from segadmin_api.http.v1.jobs import check_kind, check_options
 from segadmin_api.http.v1.schedules import check_etag
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schedule_form import ScheduleForm, check_form
@@ -74,6 +74,7 @@ def save(request: Request, form: OperatorForm) -> Response:
     load_plugins(settings)
     check_kind(request, written.kind)
     checked = check_form(settings, written)
+    check_options(request, checked.options)
 
     def check(row: Schedule | None) -> None:
         if not etag and row is not None:
@@ -130,8 +131,14 @@ def run(request: Request, form: OperatorForm) -> Response:
     """Enqueue the job of a schedule now, out of turn."""
     settings, reader, name = settings_of(request), reader_of(request), form.text("name")
     load_plugins(settings)
+    is_current = _checked(form, reader)
+
+    def check(row: Schedule | None) -> None:
+        is_current(row)
+        check_kind(request, row.kind if row is not None else "")
+
     try:
-        done = engine.run(settings, dispatcher(settings), name, check=_checked(form, reader))
+        done = engine.run(settings, dispatcher(settings), name, check=check)
     except ScheduleNotFound:
         raise
     except SegadminError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Body, Header, Path, Query, Request, Response
 
@@ -45,6 +46,8 @@ from segadmin_worker.client import dispatcher
 jobs = router("/jobs", "jobs")
 #: Kinds that read whatever the workers can reach, or delete data.
 ADMIN_KINDS = ("ingest", "retain")
+#: Options with addresses that workers connect to, or files that they write.
+_ADMIN_OPTIONS = ("tracker_options",)
 JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a job.")]
 IdempotencyKey = Annotated[
     str | None,
@@ -81,6 +84,7 @@ def enqueue(
     """Ask for a job. It is saved before the answer; 200 instead of 201 if it was asked for before with this key."""
     settings = settings_of(request)
     check_kind(request, wanted.kind)
+    check_options(request, wanted.options)
     load_plugins(settings)  # they may bring kinds
     with request_errors(in_body=True):
         done = ask(
@@ -162,6 +166,13 @@ def check_kind(request: Request, kind: str) -> None:
     """Refuse a kind of job that reads files and addresses of the workers, or deletes events, to all but admins."""
     if kind in ADMIN_KINDS:
         check_scope(request, Scope.ADMIN, f"A job of the kind {kind}")
+
+
+def check_options(request: Request, options: Mapping[str, Any]) -> None:
+    """Refuse options that let workers connect to any address, or write any file, to all but admins."""
+    for name in _ADMIN_OPTIONS:
+        if options.get(name):
+            check_scope(request, Scope.ADMIN, f"The option {name}")
 
 
 def shown(line: JobLine) -> Job:

@@ -17,13 +17,14 @@ from fastapi.responses import StreamingResponse
 from segadmin.jobs import control
 from segadmin.jobs.control import JobView
 from segadmin.settings import Settings
-from segadmin.storage.records import Scope
+from segadmin.storage import api_keys
+from segadmin.storage.records import ApiKey, Scope
 from segadmin_api.http.v1.jobs import JobNumber, details
 from segadmin_api.http.v1.routing import allow, router, settings_of
 
 progress = router("/jobs", "jobs")
 #: Seconds between two looks at a job, and from one byte to the next, so that proxies keep the connection.
-_LOOK, _SILENCE = 1.0, 15.0
+_LOOK_SECONDS, _SILENCE = 1.0, 15.0
 #: Seconds after which a stream ends; a client connects again with its key, and goes on where it was.
 _LONGEST = 600.0
 LastEventId = Annotated[
@@ -78,7 +79,7 @@ async def stream_progress(request: Request, job: JobNumber, last_event_id: LastE
     streams: Streams = request.app.state.streams
     streams.check()
     return StreamingResponse(
-        _counted(streams, _events(settings, job, last_event_id)),
+        _counted(streams, _events(settings, job, last_event_id, request.state.key)),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
@@ -90,12 +91,14 @@ async def _counted(streams: Streams, events: AsyncIterator[str]) -> AsyncIterato
             yield event
 
 
-async def _events(settings: Settings, job: int, last: str | None) -> AsyncIterator[str]:
-    """Yield the events of a job, and comments where nothing happens."""
+async def _events(settings: Settings, job: int, last: str | None, key: ApiKey) -> AsyncIterator[str]:
+    """Yield the events of a job, and comments where nothing happens, as long as the key is valid."""
     began = sent = time.monotonic()
     yield "retry: 2000\n\n"
     while time.monotonic() - began < _LONGEST:
-        view = await run_in_threadpool(control.view, settings, job)
+        view = await run_in_threadpool(_look, settings, job, key)
+        if view is None:
+            return
         number, text = _event(view)
         if number != last:
             last, sent = number, time.monotonic()
@@ -105,7 +108,12 @@ async def _events(settings: Settings, job: int, last: str | None) -> AsyncIterat
             yield ": still there\n\n"
         if view.job.state.over:
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _look(settings: Settings, job: int, key: ApiKey) -> JobView | None:
+    """Return the job as it is now; ``None`` if the key was revoked, or has expired."""
+    return control.view(settings, job) if api_keys.is_valid(settings, key) else None
 
 
 def _event(view: JobView) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
-from segadmin_api.http.v1.jobs import check_kind
+from segadmin_api.http.v1.jobs import check_kind, check_options
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
@@ -72,6 +72,7 @@ def put_schedule(
     """Enqueue a job at every slot, or a refresh whenever events came in; a schedule of the same name is replaced."""
     settings = settings_of(request)
     check_kind(request, wanted.kind)
+    check_options(request, wanted.options)
     load_plugins(settings)
     if not wanted.cron and wanted.freshness_seconds is None:
         raise HTTPException(422, "cron: give it, or freshness_seconds.")
@@ -122,7 +123,11 @@ def resume_schedule(request: Request, name: ScheduleName) -> Schedule:
 def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
     """Enqueue the job of a schedule now, out of turn."""
     settings = settings_of(request)
-    done = engine.run(settings, dispatcher(settings), name)
+
+    def check(row: records.Schedule | None) -> None:
+        check_kind(request, row.kind if row is not None else "")
+
+    done = engine.run(settings, dispatcher(settings), name, check=check)
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 

@@ -1,0 +1,31 @@
+"""Threads of their own for what services wait for: posted events, scores, segments, and the keys of all requests.
+
+Other routes share the usual threads. Slow pages, exports or checks may use all of those for a minute, and the events of
+a shop must not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+#: As many as the other routes have together.
+_THREADS = 40
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class ServiceThreads:
+    """The threads of an application."""
+
+    def __init__(self, most: int = _THREADS) -> None:
+        self._limiter = CapacityLimiter(most)
+
+    async def run(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **options: Parameters.kwargs
+    ) -> Result:
+        """Return what ``function`` returns, which is called in one of these threads."""
+        return await to_thread.run_sync(partial(function, *args, **options), limiter=self._limiter)
