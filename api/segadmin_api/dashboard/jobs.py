@@ -40,6 +40,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         figures=_figures(view, reader),
         results=_results(view, reader) if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
+        snapshots=[step.result["snapshot_id"] for step in view.steps if succeeded and step.result.get("snapshot_id")],
         error=_error(job, reader),
         waiting="" if waiting is None else sentence_of(reader, waiting),
         stages=lines,
