@@ -96,7 +96,7 @@ def no_schedule(label_set: str, reader: Reader) -> Attention:
         "kind": "refresh",
         "cron": "0 3 * * *",
         "timezone": reader.zone,
-        "options": f"labels={label_set}",
+        "option.labels": label_set,
     }
     add = AttentionForm("/schedules/save", text_of(reader, "Refresh every night at 3"), fields)
     return Attention(text, "/schedules/new", forms=(add,))
