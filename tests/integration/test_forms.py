@@ -14,7 +14,7 @@ from segadmin.jobs import schedules
 from segadmin.models.registry import promote_version
 from segadmin.storage import api_keys, audit
 from segadmin.storage.database import reading, transaction
-from segadmin.storage.records import ApiKey, ModelState, ModelVersion, Schedule, Scope, utcnow
+from segadmin.storage.records import ApiKey, Job, JobState, ModelState, ModelVersion, Schedule, Scope, utcnow
 from tests.api import Api
 from tests.planted import LABELS, retrain
 
@@ -211,6 +211,19 @@ def test_the_overview_has_a_button_for_each_trouble(api: Api, tab_of: Open) -> N
     tab.client.post("/overview/retry", data={**tab.fields("/schedules/new", "/schedules/save"), "job": "1"})
     odd = tab.client.post("/overview/retry", data={**tab.fields("/schedules/new", "/schedules/save"), "job": "x"})
     assert odd.status_code == 422
+
+
+def test_a_failed_refresh_needs_no_attention_once_another_succeeded(api: Api, tab_of: Open) -> None:
+    tab, options = tab_of(Scope.VIEWER), {"labels": LABELS}
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options=options, state=JobState.FAILED, error="odd", finished_at=utcnow()))
+    assert "(refresh) failed:" in tab.client.get("/").text
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options={"labels": "others"}, state=JobState.SUCCEEDED, finished_at=utcnow()))
+    assert "(refresh) failed:" in tab.client.get("/").text, "of another label set"
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options=options, state=JobState.SUCCEEDED, finished_at=utcnow()))
+    assert "(refresh) failed:" not in tab.client.get("/").text
 
 
 def test_a_key_is_shown_once_and_revoked(api: Api, tab_of: Open) -> None:

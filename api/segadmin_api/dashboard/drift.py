@@ -10,6 +10,7 @@ from markupsafe import Markup
 from segadmin.monitoring.reports import ReportHistory
 from segadmin.storage.records import DriftReport, SegmentSnapshot
 from segadmin_api.dashboard.charts import Series, line_chart
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, text_of
 
@@ -117,5 +118,5 @@ def _row(
         if estimate
         else text_of(reader, "cannot be estimated"),
         f"{measured['auroc']:.4f}" if measured.get("auroc") is not None else text_of(reader, "not known yet"),
-        " ".join(dict.fromkeys([*report.alarms, *report.unknown])),
+        " ".join(message_text(reader.language, alarm) for alarm in dict.fromkeys([*report.alarms, *report.unknown])),
     )
