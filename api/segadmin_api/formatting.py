@@ -141,6 +141,8 @@ def option_texts(options: dict[str, Any]) -> dict[str, str]:
     def text(value: Any) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{name}={text(item)}" for name, item in value.items())
+        if isinstance(value, bool):
+            return str(value).lower()  # as it is written in options
         return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
     return {name: text(value) for name, value in mask_all(options).items() if value not in (None, {}, [])}

@@ -89,6 +89,11 @@ def read_form(model: type[Request], given: Mapping[str, str]) -> tuple[dict[str,
     return options, problems, filled
 
 
+def split_fields(fields: Sequence[FormField]) -> tuple[list[FormField], list[FormField]]:
+    """Return the fields that are shown at once, and the others."""
+    return [each for each in fields if each.common], [each for each in fields if not each.common]
+
+
 def with_errors(fields: Sequence[FormField], problems: Mapping[str, str]) -> list[FormField]:
     """Return the fields with what is wrong with them."""
     return [replace(each, error=problems.get(each.name, "")) for each in fields]

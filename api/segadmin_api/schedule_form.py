@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
 from segadmin.jobs import intervals, schedules
 from segadmin.jobs.registry import offered_kinds, workflows
-from segadmin.jobs.requests import chosen_options, default_options
+from segadmin.jobs.requests import chosen_options, current_names, default_options, field_problems
 from segadmin.settings import Settings
 from segadmin.storage.records import Schedule
 from segadmin.timezones import zone
 from segadmin.urls import mask_secrets
 from segadmin.workflows.live import objective_options
+from segadmin_api.request_forms import FormField, form_of, read_form, with_errors
 
 Value = TypeVar("Value")
 #: Longest name of a schedule.
@@ -32,7 +32,7 @@ class ScheduleForm:
     every: str = ""
     freshness: str = ""
     timezone: str = "UTC"
-    options: str = ""  #: lines of ``key=value``
+    options: Mapping[str, str] = field(default_factory=dict)  #: field of the request → its text
 
     @classmethod
     def of(cls, schedule: Schedule) -> ScheduleForm:
@@ -40,13 +40,8 @@ class ScheduleForm:
         interval = intervals.interval_of(schedule.cron)
         every = f"{interval.total_seconds():g}s" if interval is not None else ""
         freshness = "" if schedule.freshness_seconds is None else f"{schedule.freshness_seconds:g}s"
-        try:
-            options = chosen_options(schedule.kind, schedule.options)
-        except SegadminError:  # of another version; they are checked when the form is sent
-            options = schedule.options
-        lines = "\n".join(f"{name}={_text(value)}" for name, value in options.items())
         cron = "" if every else schedule.cron
-        return cls(schedule.name, schedule.kind, cron, every, freshness, schedule.timezone, lines)
+        return cls(schedule.name, schedule.kind, cron, every, freshness, schedule.timezone)
 
 
 @dataclass
@@ -58,6 +53,12 @@ class CheckedSchedule:
     cron: str = ""
     freshness: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    fields: Sequence[FormField] = ()  #: of the request, as they were filled, with what is wrong with each
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and not any(each.error for each in self.fields)
 
     def take(self, name: str, read: Callable[[], Value]) -> Value | None:
         """Return what ``read`` returns; ``None`` if that fails, which is a problem of the field ``name``."""
@@ -68,8 +69,27 @@ class CheckedSchedule:
             return None
 
 
-def check_form(settings: Settings, form: ScheduleForm) -> CheckedSchedule:
-    """Check every field of a form, and its job as if it were enqueued now."""
+def fields_of(kind: str, options: Mapping[str, Any] | None = None) -> list[FormField]:
+    """Return the fields of the request of a kind with ``options`` in them; none for an unknown kind."""
+    if kind not in workflows():
+        return []
+    return form_of(workflows()[kind].request, current_names(kind, dict(options or {})))
+
+
+def has_changed(kind: str, fields: Sequence[FormField]) -> bool:
+    """Return whether any of some fields is wrong or does not have its default."""
+    initial = {each.name: each.value for each in fields_of(kind)}
+    return any(each.error or each.value != initial.get(each.name) for each in fields)
+
+
+def check_form(settings: Settings, form: ScheduleForm, *, was_objective: bool = False) -> CheckedSchedule:
+    """Check every field of a form, and its job as if it were enqueued now.
+
+    Args:
+        settings: of the server.
+        form: as it was sent.
+        was_objective: it changes a schedule that has a freshness objective already.
+    """
     checked = CheckedSchedule(form)
     checked.take("name", lambda: _check_name(form.name))
     checked.take("kind", lambda: _check_kind(form.kind))
@@ -79,8 +99,8 @@ def check_form(settings: Settings, form: ScheduleForm) -> CheckedSchedule:
     if not checked.problems.keys() & {"timezone", "cron"}:
         checked.take("cron", lambda: schedules.check_slots(checked.cron, form.timezone))
     if "kind" not in checked.problems:
-        checked.options = checked.take("options", lambda: _options(form)) or {}
-    if not checked.problems:
+        checked.options = checked.take("options", lambda: _options(checked, was_objective)) or {}
+    if checked.is_usable:
         job = (form.kind, dict(checked.options))
         checked.take("options", lambda: schedules.check_schedule(settings, checked.cron, form.timezone, *job))
     return checked
@@ -89,10 +109,6 @@ def check_form(settings: Settings, form: ScheduleForm) -> CheckedSchedule:
 def kinds() -> Sequence[str]:
     """Return the kinds of jobs that a schedule can have."""
     return offered_kinds()
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else option_text(value)
 
 
 def _check_name(name: str) -> None:
@@ -117,11 +133,19 @@ def _objective(form: ScheduleForm) -> float | None:
     return intervals.seconds_of(form.freshness, "freshness") if form.freshness else None
 
 
-def _options(form: ScheduleForm) -> Mapping[str, Any]:
-    given: dict[str, Any] = {}
-    for line in filter(None, map(str.strip, form.options.splitlines())):
-        key, sign, value = line.partition("=")
-        if not sign or not key.strip():
-            raise ConfigurationError(f"{line!r} is not key=value.")
-        given[key.strip()] = value.strip()
-    return default_options(form.kind, objective_options(form.kind, given) if form.freshness else given)
+def _options(checked: CheckedSchedule, was_objective: bool) -> Mapping[str, Any]:
+    """Return the options of the jobs, complete; none if the text of a field cannot be used."""
+    form = checked.form
+    options, problems, filled = read_form(workflows()[form.kind].request, form.options)
+    checked.fields = filled
+    problems = field_problems(form.kind, options) | problems
+    if whole := problems.pop("", ""):
+        raise ConfigurationError(whole)
+    checked.fields = with_errors(filled, problems)
+    if problems:
+        return {}
+    if not form.freshness:
+        return default_options(form.kind, options)
+    # A form sends every field. What has its default was not chosen, so that a new objective may choose otherwise.
+    given = options if was_objective else chosen_options(form.kind, options)
+    return default_options(form.kind, objective_options(form.kind, dict(given)))

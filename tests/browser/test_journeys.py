@@ -45,7 +45,10 @@ JOURNEYS: dict[Scope, tuple[Step, ...]] = {
     Scope.VIEWER: EVERYBODY,
     Scope.ANALYST: (*EVERYBODY, *USER),
     Scope.OPERATOR: (*EVERYBODY, *USER, Step("Schedules", "/schedules")),
-    Scope.ADMIN: (*EVERYBODY, *USER, Step("Schedules", "/schedules"), Step("Audit", "/audit", "users.show")),
+    Scope.ADMIN: (
+        *(*EVERYBODY, *USER, Step("Schedules", "/schedules"), Step("Settings", "/plugins")),
+        Step("Audit", "/audit", "users.show"),
+    ),
 }
 #: Page → a role that may not open it.
 CLOSED = {"/users?user=user-1": Scope.VIEWER, "/audit": Scope.OPERATOR}

@@ -151,7 +151,7 @@ def test_a_schedule_is_made_and_its_mistakes_are_shown(browser: Browser, crowded
         expect(page.get_by_label("Time zone")).to_have_value("Asia/Shanghai")
         page.get_by_label("Name").fill("weekly")
         page.get_by_label("Cron:").fill("0 3 * *")
-        page.get_by_label("Options").fill(f"labels={LABELS}")
+        page.get_by_label("Labels").fill(LABELS)
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert")).to_contain_text("'0 3 * *' is not a cron expression")
         expect(page.get_by_label("Cron:")).to_have_attribute("aria-invalid", "true")

@@ -14,7 +14,7 @@ from segadmin.jobs import schedules
 from segadmin.models.registry import promote_version
 from segadmin.storage import api_keys, audit
 from segadmin.storage.database import reading, transaction
-from segadmin.storage.records import ApiKey, ModelState, ModelVersion, Schedule, Scope, utcnow
+from segadmin.storage.records import ApiKey, Job, JobState, ModelState, ModelVersion, Schedule, Scope, utcnow
 from tests.api import Api
 from tests.planted import LABELS, retrain
 
@@ -134,37 +134,44 @@ def test_a_schedule_is_made_changed_and_deleted(api: Api, tab_of: Open) -> None:
         "name": "夜间 / nightly",
         "cron": "0 3 * * *",
         "timezone": "Asia/Shanghai",
-        "options": f"labels={LABELS}",
+        "option.labels": LABELS,
     }
     for wrong, message in (
         ({"cron": "0 0 31 2 *"}, "not a cron expression that ever comes"),
         ({"cron": ""}, "When? Give a cron expression"),
         ({"every": "30s"}, "not both"),
         ({"timezone": "Mars"}, "Mars"),
-        ({"options": "labels"}, "is not key=value"),
-        ({"options": "labls=x"}, "no option"),
-        ({"options": "labels=none"}, "There is no champion for"),
+        ({"option.max_age_days": "-1"}, "Input should be greater than 0"),
+        ({"option.backbone_options": "labels"}, "is not name=value"),
+        ({"option.labels": "none"}, "There is no champion for"),
         ({"kind": "refersh"}, "Did you mean 'refresh'?"),
         ({"name": ""}, "Give a name"),
         ({"freshness": "1y"}, "is not a length of time"),
-        ({"options": f"labels={LABELS}\npolicy=retrain"}, "needs a trigger"),
+        ({"option.policy": "retrain"}, "needs a trigger"),
     ):
         answer = tab.send("/schedules/new", "/schedules/save", **{**wanted, **wrong})
         assert answer.status_code == 422, wrong
         assert message in html.unescape(answer.text), wrong
         assert f'value="{wrong.get("name", wanted["name"])}"' in answer.text, "what was written is shown again"
     assert api.get("/v1/schedules")["items"] == []
-    more = f"labels={LABELS}\npolicy=retrain\non_drift=true"
-    assert tab.send("/schedules/new", "/schedules/save", **{**wanted, "options": more}).url.path == "/schedules"
+    more = {"option.policy": "retrain", "option.on_drift": "true"}
+    assert tab.send("/schedules/new", "/schedules/save", **wanted, **more).url.path == "/schedules"
     twice = tab.send("/schedules/new", "/schedules/save", **wanted)
     assert (twice.status_code, "There is a schedule of this name already" in twice.text) == (422, True)
     listed = tab.client.get("/schedules").text
     assert "retrain: --on-drift" in listed
     [edit] = re.findall(r'href="(/schedules/edit[^"]+)"', listed)
+    form = tab.client.get(edit).text
+    assert re.search(r'name="option.on_drift"[^>]* checked', form) and "<option selected>retrain</option>" in form
+    other = tab.client.get(f"{edit}&kind=textualize").text
+    assert 'name="option.textualizer"' in other and 'name="option.policy"' not in other
+    assert tab.client.get("/schedules/new?kind=refersh").status_code == 404
     late = tab.fields(edit, "/schedules/save")
     changed = {**wanted, "kind": "refresh", "cron": "", "every": "1h", "freshness": "90s"}
     assert tab.send(edit, "/schedules/save", **changed).url.path == "/schedules"
     assert "@every 3600s" in tab.client.get("/schedules").text
+    [row] = api.get("/v1/schedules")["items"]
+    assert row["options"]["time"] == "on-event", "an objective reads only users with events, unless told"
     stale = tab.client.post("/schedules/save", data={**late, **changed})
     assert stale.status_code == 412
     assert "it is now: refresh, @every 3600s Asia/Shanghai" in stale.text
@@ -183,7 +190,7 @@ def test_a_schedule_is_made_changed_and_deleted(api: Api, tab_of: Open) -> None:
 
 
 def test_only_admins_schedule_what_reads_files(api: Api, tab_of: Open) -> None:
-    odd = {"name": "odd", "kind": "ingest", "cron": "0 3 * * *", "options": "where=/etc/passwd"}
+    odd = {"name": "odd", "kind": "ingest", "cron": "0 3 * * *", "option.where": "/etc/passwd"}
     assert tab_of(Scope.OPERATOR).send("/schedules/new", "/schedules/save", **odd).status_code == 403
 
 
@@ -204,6 +211,19 @@ def test_the_overview_has_a_button_for_each_trouble(api: Api, tab_of: Open) -> N
     tab.client.post("/overview/retry", data={**tab.fields("/schedules/new", "/schedules/save"), "job": "1"})
     odd = tab.client.post("/overview/retry", data={**tab.fields("/schedules/new", "/schedules/save"), "job": "x"})
     assert odd.status_code == 422
+
+
+def test_a_failed_refresh_needs_no_attention_once_another_succeeded(api: Api, tab_of: Open) -> None:
+    tab, options = tab_of(Scope.VIEWER), {"labels": LABELS}
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options=options, state=JobState.FAILED, error="odd", finished_at=utcnow()))
+    assert "(refresh) failed:" in tab.client.get("/").text
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options={"labels": "others"}, state=JobState.SUCCEEDED, finished_at=utcnow()))
+    assert "(refresh) failed:" in tab.client.get("/").text, "of another label set"
+    with transaction(api.settings) as session:
+        session.add(Job(kind="refresh", options=options, state=JobState.SUCCEEDED, finished_at=utcnow()))
+    assert "(refresh) failed:" not in tab.client.get("/").text
 
 
 def test_a_key_is_shown_once_and_revoked(api: Api, tab_of: Open) -> None:

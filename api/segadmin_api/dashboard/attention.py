@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from segadmin.models.champion_changes import ChampionChange
 from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule
 from segadmin.workflows.objectives import ObjectiveState
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
 
@@ -37,7 +38,12 @@ def failed_job(job: Job, reader: Reader) -> Attention:
     """Return that a job failed; its form retries it."""
     text = text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=job.kind)
     retry = AttentionForm("/overview/retry", text_of(reader, "Retry"), {"job": str(job.id)})
-    return Attention(f"{text} {job.error or ''}", f"/jobs/{job.id}", f"segadmin jobs retry {job.id}", (retry,))
+    return Attention(
+        f"{text} {message_text(reader.language, job.error or '')}",
+        f"/jobs/{job.id}",
+        f"segadmin jobs retry {job.id}",
+        (retry,),
+    )
 
 
 def failed_import(row: Import, reader: Reader) -> Attention:
@@ -46,9 +52,11 @@ def failed_import(row: Import, reader: Reader) -> Attention:
     return Attention(f"{text} {row.error or ''}", "/data")
 
 
-def drift_alarm(label_set: str, alarm: str, report: DriftReport) -> Attention:
+def drift_alarm(label_set: str, alarm: str, report: DriftReport, reader: Reader) -> Attention:
     """Return an alarm of a drift report."""
-    return Attention(f"{label_set}: {alarm}", "/drift", f"segadmin drift show {report.snapshot_id}")
+    return Attention(
+        f"{label_set}: {message_text(reader.language, alarm)}", "/drift", f"segadmin drift show {report.snapshot_id}"
+    )
 
 
 def overdue_schedule(schedule: Schedule, etag: str, reader: Reader) -> Attention:
@@ -96,7 +104,7 @@ def no_schedule(label_set: str, reader: Reader) -> Attention:
         "kind": "refresh",
         "cron": "0 3 * * *",
         "timezone": reader.zone,
-        "options": f"labels={label_set}",
+        "option.labels": label_set,
     }
     add = AttentionForm("/schedules/save", text_of(reader, "Refresh every night at 3"), fields)
     return Attention(text, "/schedules/new", forms=(add,))

@@ -14,8 +14,8 @@ from segadmin_api.dashboard.render import served, text_of
 from segadmin_api.formatting import option_texts
 
 #: What a subject is called → the path of its page.
-_PAGES = {"model": "/models", "job": "/jobs", "snapshot": "/snapshots"}
-_SUBJECT = re.compile(r"(model|job|snapshot) ([0-9]{1,10})")
+_PAGES = {"model": "/models", "job": "/jobs", "snapshot": "/snapshots", "user": "/users"}
+_SUBJECT = re.compile(r"(model|job|snapshot) ([0-9]{1,10})|(user) ([0-9a-f]{16})")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class AuditRow:
     def link(self) -> str:
         """The page of what it was applied to; empty if there is none."""
         match = _SUBJECT.fullmatch(self.entry.subject)
-        return f"{_PAGES[match[1]]}/{match[2]}" if match else ""
+        if match is None:
+            return ""
+        kind, name = filter(None, match.groups())
+        return f"{_PAGES[kind]}/{name}"
 
     @classmethod
     def of(cls, entry: Audit) -> AuditRow:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from segadmin.monitoring.reports import ReportHistory
 from segadmin.storage.records import DriftReport, SegmentSnapshot
 from segadmin_api.dashboard.charts import Series, line_chart
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, text_of
 
@@ -30,6 +31,8 @@ def page(history: ReportHistory, *, online: bool = False, reader: Reader = ENGLI
     sections = [
         _section(name, [line for line in lines if line[1].label_set == name], measured, reader) for name in names
     ]
+    if not online:  # a saved file links to no other page
+        sections = [{**section, "links": ()} for section in sections]
     return render(
         "drift.html",
         title=text_of(reader, "drift"),
@@ -47,8 +50,9 @@ def _section(
     oldest_first = newest_first[::-1]
     charts = [_metric_chart(oldest_first, measured, metric, reader) for metric in METRICS]
     charts.append(_drift_chart(oldest_first, reader))
-    rows = [_row(report, snapshot, measured.get(report.snapshot_id, {})) for report, snapshot in newest_first]
-    return {"name": name, "charts": [chart for chart in charts if chart], "rows": rows}
+    rows = [_row(report, snapshot, measured.get(report.snapshot_id, {}), reader) for report, snapshot in newest_first]
+    links = [f"/snapshots/{report.snapshot_id}" for report, _ in newest_first]
+    return {"name": name, "charts": [chart for chart in charts if chart], "rows": rows, "links": links}
 
 
 def _metric_chart(
@@ -97,7 +101,9 @@ def _chart(title: str, series: Sequence[Series], lines: Sequence[Line], reader: 
     return line_chart(title, series, unit=text_of(reader, "time"), x=span, ends=ends, reader=reader)
 
 
-def _row(report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, Any]) -> Iterable[object]:
+def _row(
+    report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, Any], reader: Reader
+) -> Iterable[object]:
     estimate = report.estimate.get("metrics", {}).get("auroc")
     is_reference = report.reference_id is None
     return (
@@ -105,8 +111,12 @@ def _row(report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, 
         f"{snapshot.as_of:%Y-%m-%d}",
         snapshot.model_version_id,
         f"{report.users:,}",
-        "reference" if is_reference else f"{report.drifted} of {len(report.findings)}",
-        f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]" if estimate else "cannot know",
-        f"{measured['auroc']:.4f}" if measured.get("auroc") is not None else "not known yet",
-        " ".join(dict.fromkeys([*report.alarms, *report.unknown])),
+        text_of(reader, "reference")
+        if is_reference
+        else text_of(reader, "%(drifted)s of %(all)s", drifted=report.drifted, all=len(report.findings)),
+        f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+        if estimate
+        else text_of(reader, "cannot be estimated"),
+        f"{measured['auroc']:.4f}" if measured.get("auroc") is not None else text_of(reader, "not known yet"),
+        " ".join(message_text(reader.language, alarm) for alarm in dict.fromkeys([*report.alarms, *report.unknown])),
     )

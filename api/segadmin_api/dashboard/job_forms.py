@@ -11,7 +11,7 @@ from segadmin_api.dashboard.job_notes import problem_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import sentence_of, served, text_of
 from segadmin_api.estimates import estimate_sentences
-from segadmin_api.request_forms import FormField, form_of
+from segadmin_api.request_forms import FormField, form_of, split_fields
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,7 @@ def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
         new=new,
         kind=new.workflow.kind,
         summary=new.workflow.summary,
-        groups=[
-            [each for each in new.fields if each.common],
-            [each for each in new.fields if not each.common],
-        ],
+        groups=split_fields(new.fields),
         wrong=[each for each in new.fields if each.error],
         is_open=any(not each.common and (each.error or each.value != initial.get(each.name)) for each in new.fields),
         estimate=lines,

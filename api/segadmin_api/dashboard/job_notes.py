@@ -1,4 +1,4 @@
-"""What a running step reports about itself, and what is wrong with a field, in the language of the reader.
+"""What a running step reports about itself, and what is wrong with a field or a key, in the language of the reader.
 
 Both come in English with their numbers in them. Those of built-in stages and of pydantic are known here; others stay as
 they are.
@@ -61,7 +61,7 @@ COVERAGE = (
     "%(copies)s copy to train on",
     "%(copies)s copies to train on",
 )
-#: What pydantic finds wrong with a value.
+#: What pydantic finds wrong with a value, and why a key does not open a page.
 PROBLEMS = (
     "Field required",
     "Input should be greater than %(bound)s",
@@ -71,6 +71,8 @@ PROBLEMS = (
     "Input should be a valid integer, unable to parse string as an integer",
     "Input should be a valid number, unable to parse string as a number",
     "Input should be a finite number",
+    "This key is for %(opens)s, and not for %(scope)s. Ask an administrator for one, or make one: segadmin keys create "
+    "NAME --role %(role)s",
 )
 
 
@@ -90,7 +92,7 @@ def coverage_text(reader: Reader, line: str) -> str:
 
 
 def problem_text(reader: Reader, problem: str) -> str:
-    """Return what is wrong with a field in the language of the reader, as far as it is known."""
+    """Return what is wrong with a field or a key in the language of the reader, as far as it is known."""
     return problem if reader.language == "en" else _translated(reader, problem)
 
 

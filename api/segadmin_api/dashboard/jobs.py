@@ -12,6 +12,7 @@ from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.curves import learning_curves
 from segadmin_api.dashboard.job_notes import coverage_text, note_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
@@ -40,6 +41,8 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         figures=_figures(view, reader),
         results=_results(view, reader) if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
+        succeeded=succeeded,
+        snapshots=[step.result["snapshot_id"] for step in view.steps if succeeded and step.result.get("snapshot_id")],
         error=_error(job, reader),
         waiting="" if waiting is None else sentence_of(reader, waiting),
         stages=lines,
@@ -91,4 +94,4 @@ def _error(job: Job, reader: Reader) -> str:
     """Return why a job ended without success, or an empty string."""
     if not job.state.over or job.state == JobState.SUCCEEDED:
         return ""
-    return text_of(reader, job.error or str(job.state))
+    return message_text(reader.language, text_of(reader, job.error or str(job.state)))

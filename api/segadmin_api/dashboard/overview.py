@@ -40,6 +40,8 @@ from segadmin_api.schedule_etag import schedule_etag
 
 #: Failed jobs of the last days are shown, and at most so many of anything.
 _FAILED, _SHOWN = timedelta(days=3), 5
+#: Kinds of jobs of which each does all that an earlier one of the same label set has left, and how many are looked at.
+_ALIKE, _LATER = frozenset({"refresh", "score"}), 20
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def page(settings: Settings, reader: Reader) -> str:
     """Return the page."""
     with reading(settings) as session:
         cards = _cards(session)
-        failed = session.exec(_newest_failed()).all()
+        failed = [job for job in session.exec(_newest_failed()) if not _was_made_up_for(session, job)]
         imports = session.exec(select(Import).order_by(col(Import.id).desc()).limit(_SHOWN)).all()
     running = control.list_jobs(settings, _SHOWN, JobState.RUNNING)
     queued = control.list_jobs(settings, _SHOWN, JobState.QUEUED)
@@ -93,6 +95,15 @@ def _newest_failed() -> SelectOfScalar[Job]:
     return failed.order_by(col(Job.id).desc()).limit(_SHOWN)
 
 
+def _was_made_up_for(session: Session, failed: Job) -> bool:
+    """Whether a later job has done what this one should: any refresh of the same label set does."""
+    if failed.kind not in _ALIKE:
+        return False
+    later = select(Job.options).where(Job.kind == failed.kind, Job.state == JobState.SUCCEEDED)
+    newest = session.exec(later.where(col(Job.id) > failed.id).order_by(col(Job.id).desc()).limit(_LATER))
+    return any(options.get("labels") == failed.options.get("labels") for options in newest)
+
+
 def _attention(
     settings: Settings,
     cards: Sequence[LabelSetCard],
@@ -111,7 +122,7 @@ def _attention(
         *(attention.overdue_schedule(row, schedule_etag(row), reader) for row in listed if row.name in late),
         *(attention.missed_objective(state, reader) for state in objectives(settings) if state.missed),
         *(
-            attention.drift_alarm(card.name, alarm, card.report)
+            attention.drift_alarm(card.name, alarm, card.report, reader)
             for card in cards
             if card.report
             for alarm in card.report.alarms

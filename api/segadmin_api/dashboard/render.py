@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.formats import Formats
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
 from segadmin_api.sentences import Sentence
@@ -102,6 +103,7 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
     kept = lru_cache(_FORMATTED)
     return {
         "text": translations(formats.language).gettext,
+        "message": lambda message: message_text(formats.language, message),
         "number": formats.number,
         "count": kept(formats.count),
         "share": kept(formats.share),

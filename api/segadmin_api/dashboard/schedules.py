@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segadmin.jobs.schedules import ScheduleView
 from segadmin.storage.records import Schedule
 from segadmin.workflows.objectives import ObjectiveState
 from segadmin.workflows.update_policies import ScheduledPolicy, policy_of
+from segadmin_api.dashboard.job_notes import problem_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
 from segadmin_api.formatting import option_texts
-from segadmin_api.schedule_form import ScheduleForm, kinds
+from segadmin_api.request_forms import FormField, split_fields
+from segadmin_api.schedule_form import ScheduleForm, has_changed, kinds
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class FormState:
     form: ScheduleForm
     etag: str = ""  #: of the schedule that it changes; empty: it makes one
     problems: Mapping[str, str] = field(default_factory=dict)  #: field → why it was refused
+    fields: Sequence[FormField] = ()  #: of the request of its jobs
+    suggestions: Mapping[str, Sequence[str]] = field(
+        default_factory=dict
+    )  #: field of the request → values that there are
 
 
 def list_page(rows: Sequence[ScheduleRow], reader: Reader, *, problem: str = "") -> str:
@@ -58,4 +64,16 @@ def page(row: ScheduleRow, view: ScheduleView, reader: Reader) -> str:
 def form_page(state: FormState, reader: Reader) -> str:
     """Return the page with the form of a schedule."""
     title = text_of(reader, "change the schedule") if state.etag else text_of(reader, "new schedule")
-    return served("schedule_form.html", title, "/schedules", reader, state=state, form=state.form, kinds=kinds())
+    fields = [replace(each, error=problem_text(reader, each.error)) for each in state.fields]
+    common, others = split_fields(fields)
+    return served(
+        "schedule_form.html",
+        title,
+        "/schedules",
+        reader,
+        state=state,
+        form=state.form,
+        kinds=kinds(),
+        groups=[common, others] if fields else [],
+        is_open=has_changed(state.form.kind, others),
+    )

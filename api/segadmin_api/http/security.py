@@ -159,7 +159,8 @@ def _unauthorized(problem: str, scope: Scope | None, challenge: str) -> HTTPExce
 
 
 def _refused(key: ApiKey, scope: Scope) -> str:
-    return f"This key is for {key.opens}, and not for {scope}. Make one: {_command(scope)}"
+    advice = f"Ask an administrator for one, or make one: {_command(scope)}"
+    return f"This key is for {key.opens}, and not for {scope}. {advice}"
 
 
 def _command(scope: Scope | None) -> str:

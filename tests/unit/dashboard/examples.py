@@ -127,7 +127,7 @@ from segadmin_api.dashboard.render import served
 from segadmin_api.effective_settings import EffectiveSetting, Source
 from segadmin_api.http.kept_forms import KeptForm
 from segadmin_api.request_forms import form_of
-from segadmin_api.schedule_form import ScheduleForm
+from segadmin_api.schedule_form import ScheduleForm, fields_of
 from segadmin_api.schemas.data import Finding, Plugin, PluginCheck, PluginDetails, PluginOption
 
 
@@ -447,9 +447,10 @@ def _schedule(_: Settings, text: str) -> str:
 
 
 def _schedule_form(_: Settings, text: str) -> str:
-    form = ScheduleForm(text, "refresh", text, text, text, text, text)
+    form = ScheduleForm(text, "refresh", text, text, text, text)
     problems = dict.fromkeys(("name", "kind", "cron", "every", "freshness", "timezone", "options"), text)
-    return schedules.form_page(schedules.FormState(form, "", problems), ADMIN)
+    fields = [replace(each, value=text, error=text) for each in fields_of("refresh")]
+    return schedules.form_page(schedules.FormState(form, "", problems, fields, {"labels": [text]}), ADMIN)
 
 
 def _audit(_: Settings, text: str) -> str:

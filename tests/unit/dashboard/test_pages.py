@@ -110,7 +110,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
     parts = {"base.html", "macros.html", "search_sections.html", "stage_graph.html"}
-    parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html"}
+    parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html", "option_fields.html"}
     parts |= {"data.html", "profile_sections.html"}
     parts |= {"estimates.html", "export_form.html", "notebook.html"}
     templates, loader = environment().list_templates(), environment().loader

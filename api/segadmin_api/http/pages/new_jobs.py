@@ -43,7 +43,7 @@ Kind = Annotated[str, Path(max_length=200)]
 #: The form of the keys of forms; without one, the page has none yet.
 _KEY = "^(|[0-9a-f]{32})$"
 #: How the fields of the request begin, besides those of the form itself.
-_PREFIX = "option."
+PREFIX = "option."
 #: What a request itself can be wrong in; other errors are a page of their own.
 _OF_REQUEST = (ConfigurationError, DataError, PluginNotFound)
 
@@ -71,7 +71,7 @@ def show_form(
         target = request.url.include_query_params(key=_new_key())
         return RedirectResponse(f"{target.path}?{target.query}", 303)
     options = {} if job is None else _options_of(settings, kind, job)
-    new = NewJob(workflow, form_of(workflow.request, options), key, suggestions=_suggestions(settings))
+    new = NewJob(workflow, form_of(workflow.request, options), key, suggestions=suggestions(settings))
     return html_response(job_forms.form_page(new, reader))
 
 
@@ -80,7 +80,7 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
     """Enqueue the job of a form, or estimate it; if something is wrong, show the form again with what was filled in."""
     settings = settings_of(request)
     workflow = _workflow(request, settings, kind)
-    given = {name.removeprefix(_PREFIX): form.text(name) for name in form.fields if name.startswith(_PREFIX)}
+    given = {name.removeprefix(PREFIX): form.text(name) for name in form.fields if name.startswith(PREFIX)}
     options, problems, filled = read_form(workflow.request, given)
     check_options(request, options)
     new = NewJob(
@@ -88,7 +88,7 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
         filled,
         _key_of(form),
         priority=form.text("priority", "5"),
-        suggestions=_suggestions(settings),
+        suggestions=suggestions(settings),
     )
     try:
         problems = field_problems(kind, options) | problems
@@ -169,7 +169,7 @@ def _earlier(settings: Settings, key: str) -> int | None:
         return session.exec(select(Job.id).where(Job.idempotency_key == key)).first()
 
 
-def _suggestions(settings: Settings) -> dict[str, list[str]]:
+def suggestions(settings: Settings) -> dict[str, list[str]]:
     """Return the names that there are for some fields."""
     plugins = load_plugins(settings)
     with reading(settings) as session:

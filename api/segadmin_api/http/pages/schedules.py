@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import ScheduleNotFound, SegadminError, Stale
+from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, Stale
 from segadmin.jobs import schedules as engine
+from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.records import Schedule, Scope
 from segadmin.urls import mask_secrets
@@ -21,18 +23,20 @@ from segadmin_api.dashboard.render import text_of
 from segadmin_api.dashboard.schedules import FormState, ScheduleRow
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
+from segadmin_api.http.pages.new_jobs import PREFIX, suggestions
 from segadmin_api.http.pages.notices import enqueued
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
 from segadmin_api.http.v1.jobs import check_kind, check_options
 from segadmin_api.http.v1.schedules import check_etag
 from segadmin_api.schedule_etag import schedule_etag
-from segadmin_api.schedule_form import ScheduleForm, check_form
+from segadmin_api.schedule_form import ScheduleForm, check_form, fields_of
 from segadmin_worker.client import dispatcher
 
 router, forms = pages_router(), forms_router()
 OperatorForm = Annotated[Form, Depends(RequiresForm(Scope.OPERATOR))]
 Name = Annotated[str, Query(max_length=200)]
+Kind = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/schedules")
@@ -51,19 +55,30 @@ def show_schedule(request: Request, reader: PageReader, name: Name) -> HTMLRespo
 
 
 @router.get("/schedules/new")
-def new_schedule(request: Request, reader: PageReader) -> HTMLResponse:
-    """Show the form of a new schedule."""
-    load_plugins(settings_of(request))  # they may bring kinds
-    return html_response(schedules.form_page(FormState(ScheduleForm(timezone=reader.zone)), reader))
+def new_schedule(request: Request, reader: PageReader, kind: Kind = "refresh") -> HTMLResponse:
+    """Show the form of a new schedule, with the options of a kind of job."""
+    settings = settings_of(request)
+    load_plugins(settings)  # they may bring kinds
+    _known(kind)
+    form = ScheduleForm(kind=kind, timezone=reader.zone)
+    state = FormState(form, fields=fields_of(kind), suggestions=suggestions(settings))
+    return html_response(schedules.form_page(state, reader))
 
 
 @router.get("/schedules/edit")
-def edit_schedule(request: Request, reader: PageReader, name: Name) -> HTMLResponse:
-    """Show the form of a schedule that exists."""
+def edit_schedule(request: Request, reader: PageReader, name: Name, kind: Kind = "") -> HTMLResponse:
+    """Show the form of a schedule that exists; with ``kind``, for jobs of another kind."""
     settings = settings_of(request)
     load_plugins(settings)
     schedule = engine.view(settings, name).schedule
-    return html_response(schedules.form_page(FormState(ScheduleForm.of(schedule), schedule_etag(schedule)), reader))
+    form = ScheduleForm.of(schedule)
+    is_other = kind not in {"", form.kind}
+    if is_other:
+        _known(kind)
+        form = replace(form, kind=kind)
+    fields = fields_of(form.kind, {} if is_other else schedule.options)
+    state = FormState(form, schedule_etag(schedule), fields=fields, suggestions=suggestions(settings))
+    return html_response(schedules.form_page(state, reader))
 
 
 @forms.post("/schedules/save")
@@ -73,7 +88,7 @@ def save(request: Request, form: OperatorForm) -> Response:
     written, etag = _written(form), form.text("etag")
     load_plugins(settings)
     check_kind(request, written.kind)
-    checked = check_form(settings, written)
+    checked = check_form(settings, written, was_objective=bool(etag) and _has_objective(settings, written.name))
     check_options(request, checked.options)
 
     def check(row: Schedule | None) -> None:
@@ -84,7 +99,7 @@ def save(request: Request, form: OperatorForm) -> Response:
         if etag:
             _check(row, etag, reader)
 
-    if not checked.problems:
+    if checked.is_usable:
         try:
             engine.add(
                 settings,
@@ -98,9 +113,10 @@ def save(request: Request, form: OperatorForm) -> Response:
             )
         except Stale as error:
             checked.problems["name"] = str(error)
-    if checked.problems:
+    if not checked.is_usable:
         reader = on_page(reader, "/schedules/new")
-        page = schedules.form_page(FormState(written, etag, checked.problems), reader)
+        state = FormState(written, etag, checked.problems, checked.fields, suggestions(settings))
+        page = schedules.form_page(state, reader)
         return html_response(page, 412 if etag and "name" in checked.problems else 422)
     return go_to("/schedules", text_of(reader, "The schedule %(name)s is saved.", name=written.name))
 
@@ -186,8 +202,22 @@ def _refused(settings: Settings, reader: Reader, error: SegadminError) -> Respon
 
 
 def _written(form: Form) -> ScheduleForm:
-    names = ("name", "kind", "cron", "every", "freshness", "timezone", "options")
-    return ScheduleForm(**{name: form.text(name) for name in names})
+    names = ("name", "kind", "cron", "every", "freshness", "timezone")
+    options = {name.removeprefix(PREFIX): form.text(name) for name in form.fields if name.startswith(PREFIX)}
+    return ScheduleForm(**{name: form.text(name) for name in names}, options=options)
+
+
+def _known(kind: str) -> None:
+    """Raise 404 if there is no such kind."""
+    try:
+        workflow_of(kind)
+    except ConfigurationError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def _has_objective(settings: Settings, name: str) -> bool:
+    rows = engine.list_schedules(settings)
+    return any(row.name == name and row.freshness_seconds is not None for row in rows)
 
 
 def _rows(settings: Settings) -> list[ScheduleRow]:

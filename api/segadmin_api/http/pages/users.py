@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from fastapi import Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from segadmin.errors import ConfigurationError, DataError
+from segadmin.errors import ConfigurationError, DataError, UserNotFound
 from segadmin.events.keys import show_key
 from segadmin.snapshots import corrections
 from segadmin.snapshots.read import currents, find_snapshot
@@ -22,6 +22,7 @@ from segadmin.storage.database import now, reading
 from segadmin.storage.records import MAX_WEIGHT, Scope
 from segadmin_api.dashboard import users
 from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import text_of
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import PagesKey, forms_router, pages_router, settings_of
@@ -40,6 +41,8 @@ def find(request: Request, reader: PageReader, user: Annotated[str, Query(max_le
         return html_response(users.search_page(reader))
     try:
         key = find_user(settings_of(request), user)
+    except UserNotFound:
+        return html_response(users.search_page(reader, user, _not_found(reader, user)), 404)
     except DataError as error:
         return html_response(users.search_page(reader, user, str(error)), 404)
     return html_response("", 303, {"Location": f"/users/{show_key(key)}"})
@@ -156,6 +159,14 @@ def _done(
         here = replace(reader, path=f"/users/{show_key(key)}")
         return html_response(users.page(users.content_of(settings, key), here, sent), 422)
     return go_to(f"/users/{show_key(key)}", users.notice(done, reader))
+
+
+def _not_found(reader: Reader, user: str) -> str:
+    return text_of(
+        reader,
+        "There is no user %(user)s. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits.",
+        user=repr(user),
+    )
 
 
 def _end_of(day: str, reader: Reader) -> datetime | None:

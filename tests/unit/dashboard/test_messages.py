@@ -1,0 +1,48 @@
+"""Messages that people meet on their usual way are in the language of the page."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from segadmin.errors import DataError
+from segadmin.events.guess import propose
+from segadmin.events.import_request import ImportRequest
+from segadmin.monitoring.report import _alarms
+from segadmin.monitoring.volume import DayVolume, check_volumes
+from segadmin.settings import Settings
+from segadmin_api.dashboard.messages import message_text
+
+FEW = DayVolume(day=date(2026, 1, 5), kind="purchase", events=534, expected=3746.0, missing=True)
+
+
+def test_why_a_refresh_does_not_begin_is_translated() -> None:
+    with pytest.raises(DataError) as refused:
+        check_volumes([FEW])
+    translated = message_text("zh", f"prepare: {refused.value}")
+    assert translated.startswith(
+        "prepare：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
+    )
+    assert "强制继续" in translated
+
+
+def test_alarms_of_drift_are_translated() -> None:
+    [alarm] = _alarms([], [], [], [FEW])
+    assert message_text("zh", alarm) == "2026-01-05 有 534 个事件（purchase），预期为 3,746 个。"
+    assert message_text("en", alarm) == alarm
+
+
+def test_what_is_uncertain_about_a_file_is_translated(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(
+        "customer,what,product,when\n" + "".join(f"9{n},buy,p{n},2026-01-02 10:0{n}:00\n" for n in range(9))
+    )
+    proposal = propose(settings, ImportRequest("events", str(path)), 9)
+    messages = [proposal.title, *proposal.warnings]
+    assert all(message_text("zh", message) != message for message in messages), messages
+
+
+def test_others_stay_as_they_are() -> None:
+    assert message_text("zh", "50% of it: {odd} %(x)s") == "50% of it: {odd} %(x)s"
