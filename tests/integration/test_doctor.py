@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,15 @@ def test_an_overdue_schedule_means_that_no_beat_runs(cli: Cli, settings: Setting
         slot = session.get_one(Schedule, "nightly")
         slot.next_slot = utcnow().replace(year=2020)
     assert look(cli, code=1)["beat"]["detail"] == "overdue: nightly"
+
+
+def test_a_champion_whose_files_are_gone_is_found(cli: Cli, shop: Settings) -> None:
+    assert "champion" not in look(cli, code=0)
+    shutil.rmtree(shop.store_path / "models")
+    finding = look(cli, code=0)["champion"]
+    assert finding["level"] == "warn"
+    assert "version 1 of 'spend3' cannot be used: The model folder" in finding["detail"]
+    assert "Restore it from a backup, or train again: segadmin enqueue retrain" in finding["detail"]
 
 
 def test_a_queue_without_a_worker_fails(cli: Cli, settings: Settings) -> None:

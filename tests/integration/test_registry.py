@@ -81,6 +81,19 @@ def test_a_rollback_restores_champion_and_snapshot(shop: Settings, cli: Cli) -> 
     assert "Version 2 is champion" in again.stderr
 
 
+def test_rollbacks_go_back_one_champion_after_the_other(shop: Settings, cli: Cli) -> None:
+    for seed in (5, 6):
+        retrain(shop, seed=seed).until("gate")
+    registry.promote_version(shop, "2")
+    assert "It has not scored all users yet. Next: segadmin enqueue score" in cli("models", "promote", "3").stdout
+    champions = [registry.roll_back_champion(shop).champion for _ in range(2)]
+    assert champions == [2, 1], "not to and fro"
+    with pytest.raises(DataError, match=r"Version 1 is the first champion.*models promote VERSION"):
+        registry.roll_back_champion(shop)
+    registry.promote_version(shop, "3")
+    assert registry.roll_back_champion(shop).champion == 1, "version 2 was rolled back"
+
+
 def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="segadmin")
     retrain(shop, seed=5).all()

@@ -300,6 +300,9 @@ def test_a_refresh_that_only_scores_leaves_the_stage_out(old_shop: Settings) -> 
         ({"max_age_days": "30d", "max_loss": 0.02}, r"--max-age and --max-loss would trigger nothing.*leave them out"),
         ({"policy": "retrain", "on_drift": True, "model": "1"}, r"follows the champion.*version 1. Leave out --model"),
         ({"policy": "update", "max_age_days": "soon"}, r"'soon' is no length of time; write it as 400d"),
+        ({"policy": "update", "max_age_days": "0d"}, r"cannot use max_age_days='0d' \(--max-age\): Input should be gr"),
+        ({"policy": "update", "max_age_days": "inf"}, r"max_age_days='inf' \(--max-age\).*less than or equal to 36500"),
+        ({"policy": "update", "max_age_days": 1e9}, r"less than or equal to 36500"),
         ({"policy": "update", "max_loss": 2}, r"cannot use max_loss=2"),
     ],
 )

@@ -174,6 +174,21 @@ def erasure(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARN, "erasure", detail, "segadmin data forget")
 
 
+def champions(settings: Settings) -> Iterator[Finding]:
+    """Check that the champions can be used: every refresh needs them."""
+    from segadmin.models.usable import why_unusable
+    from segadmin.models.versions import champions as numbers_of
+
+    if database.revision(settings) != database.HEAD:
+        return
+    with database.reading(settings) as session:
+        versions = [session.get_one(ModelVersion, number) for number in numbers_of(session).values()]
+    for version in versions:
+        if (trouble := why_unusable(settings, version)) is not None:
+            detail = f"version {version.id} of {version.label_set!r} cannot be used: {trouble}"
+            yield Finding(Level.WARN, "champion", detail)
+
+
 def canary(settings: Settings) -> Iterator[Finding]:
     """Check that the new versions that score a share of the users can be used, and show until when they do."""
     from segadmin.models.canary import list_canaries

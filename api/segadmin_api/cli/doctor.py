@@ -56,6 +56,7 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
         "rights": checks.rights,
         "inbox": checks.inbox,
         "erasure": checks.erasure,
+        "champion": checks.champions,
         "canary": checks.canary,
         "broker": checks.broker,
         "beat": checks.beat,

@@ -190,8 +190,9 @@ def _report_promotion(promotion: Promotion, followed: Followed) -> None:
         echo(f"The canary that was running is {promotion.canary}.")
     command = f"segadmin enqueue {{}} --labels {quote(promotion.label_set)} --wait"
     if promotion.snapshot is None:
-        scored = "only the users of its canary" if promotion.canary == CanaryState.PROMOTED else "no users yet"
-        echo(f"It has scored {scored}. Next: {command.format('score')}")
+        is_canary = promotion.canary == CanaryState.PROMOTED
+        scored = "It has scored only the users of its canary." if is_canary else "It has not scored all users yet."
+        echo(f"{scored} Next: {command.format('score')}")
         return
     echo(
         f"Snapshot {promotion.snapshot}, its newest, is current, as of {promotion.as_of:%Y-%m-%d %H:%M}. Bring it "

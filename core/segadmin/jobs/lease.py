@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
@@ -60,7 +60,7 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
                         col(Step.state) == StepState.READY,
                         or_(col(Step.not_before).is_(None), col(Step.not_before) <= moment),
                     ),
-                    and_(col(Step.state) == StepState.RUNNING, col(Step.lease_until) < moment),
+                    and_(col(Step.state) == StepState.RUNNING, has_expired(settings, moment)),
                 ),
             )
             .values(
@@ -146,6 +146,16 @@ def extend(attempt: Attempt) -> bool:
     if held.rowcount:
         attempt.lease_until = here
     return bool(held.rowcount)
+
+
+def has_expired(settings: Settings, moment: datetime) -> ColumnElement[bool]:
+    """Return the condition under which the lease of a running step has run out.
+
+    One that was taken in the future is from before the clock was set back; its worker would have extended it since.
+    """
+    in_future = moment + timedelta(seconds=settings.lease_seconds)
+    is_of_other_clock = and_(col(Step.started_at) > in_future, col(Step.lease_until) > col(Step.started_at))
+    return or_(col(Step.lease_until) < moment, is_of_other_clock)
 
 
 def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:

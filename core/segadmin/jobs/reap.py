@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from segadmin.jobs.advance import Advanced, fail_stage, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Dispatch, Waiting, dispatch_messages, messages_for
+from segadmin.jobs.lease import has_expired
 from segadmin.jobs.lost_messages import lengths_of_queues, lost_steps, undispatched
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
@@ -37,7 +38,7 @@ def reap(settings: Settings, dispatch: Dispatch, waiting: Waiting | None = None)
     with reading(settings) as session:
         expired = session.exec(
             select(Step.id, Step.token)
-            .where(Step.state == StepState.RUNNING, col(Step.lease_until) < now(session))
+            .where(Step.state == StepState.RUNNING, has_expired(settings, now(session)))
             .order_by(col(Step.id))
         ).all()
     lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") for step_id, token in expired]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import ValidationError
 
 from segadmin.errors import ConfigurationError, did_you_mean
-from segadmin.jobs.registry import Request, workflow_of
+from segadmin.jobs.registry import Request, option_of, workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.store import check_folder, known_store
@@ -136,7 +136,10 @@ def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
         return f"A {kind} job needs the option {option!r}."
     reason = _reason(problem)
     shown = mask_all(problem["input"], tuple(option.split(".")))
-    return f"A {kind} job cannot use {option}={shown!r}: {reason}."
+    field = model.model_fields.get(option)
+    name = "" if field is None else option_of(field).name
+    flag = f" (--{name})" if name else ""  # people may know the option by another name only
+    return f"A {kind} job cannot use {option}={shown!r}{flag}: {reason}."
 
 
 def _reason(problem: ErrorDetails) -> str:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cronsim import CronSim, CronSimError
-from sqlmodel import Session, col, or_, select, update
+from sqlmodel import Session, col, select, update
 
 from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, did_you_mean
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
-from segadmin.jobs.intervals import EVERY, interval_of, next_multiple
+from segadmin.jobs.intervals import interval_of, next_multiple
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -53,8 +53,8 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
         return NEVER
     if (interval := interval_of(cron)) is not None:
         return next_multiple(interval, after)
-    try:
-        return next(CronSim(cron, here)).astimezone(UTC)
+    try:  # in the hour that comes twice, the first slots found may be of the first time
+        return next(slot for each in CronSim(cron, here) if (slot := each.astimezone(UTC)) > after)
     except (CronSimError, StopIteration):
         raise ConfigurationError(f"{cron!r} is not a cron expression that ever comes. {_FORM}") from None
 
@@ -232,14 +232,17 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
     A slot is taken by a compare-and-set of ``next_slot`` in the transaction that saves the job, so each slot is
     enqueued once, however many processes call this. Slots that were missed while no process called it get one job
     together, and are recorded. A schedule that is no longer valid is paused, with a failed job that states the reason.
+    Slots that were left out while the clock was ahead come all the same, once it is set back.
     """
     jobs: list[Job] = []
     messages: list[StepMessage] = []
     with reading(settings) as session:
         moment = now(session)
-        is_due = or_(col(Schedule.next_slot) <= moment, col(Schedule.cron).startswith(EVERY))
-        schedules = session.exec(select(Schedule).where(is_due, col(Schedule.paused).is_(False))).all()
-    for schedule in filter(lambda each: _is_due(each, moment), schedules):
+        schedules = session.exec(select(Schedule).where(col(Schedule.paused).is_(False))).all()
+    for schedule in schedules:
+        if not _is_due(schedule, moment):
+            _return_to_clock(settings, schedule, moment)
+            continue
         options, error = _checked(settings, schedule)
         try:
             moved: dict[str, Any] = {"next_slot": next_slot(schedule.cron, schedule.timezone, moment)}
@@ -290,6 +293,25 @@ def _is_due(schedule: Schedule, moment: datetime) -> bool:
     """Whether a slot has come; one that is further away than an interval is from before the clock was set back."""
     interval = interval_of(schedule.cron)
     return schedule.next_slot <= moment or (interval is not None and schedule.next_slot - moment > interval)
+
+
+def _return_to_clock(settings: Settings, schedule: Schedule, moment: datetime) -> None:
+    """Let a schedule go on from its first slot after now, if its next one is later: the clock was ahead and set back.
+
+    Without this it would be silent for as long as the clock was ahead. A slot that was served is not served again.
+    """
+    try:
+        first = next_slot(schedule.cron, schedule.timezone, moment)
+    except ConfigurationError:  # it is paused when its slot comes
+        return
+    if first >= schedule.next_slot:
+        return
+    is_same = (col(Schedule.name) == schedule.name, col(Schedule.next_slot) == schedule.next_slot)
+    with transaction(settings) as session:
+        moved = session.exec(update(Schedule).where(*is_same).values(next_slot=first))
+    if moved.rowcount:
+        facts = {"action": "schedule", "schedule": schedule.name}
+        log.warning("the clock was set back; the next slot is %s", first.isoformat(), extra=facts)
 
 
 def _key(schedule: Schedule) -> str:

@@ -70,6 +70,8 @@ def roll_back_champion(
 ) -> Promotion:
     """Make the champion before this one champion again, and its newest snapshot current, in one transaction.
 
+    A further rollback leads to the champion before that one, and not back to the version that was rolled back.
+
     ``expected`` is as in :func:`promote_version`.
 
     Raises:
@@ -82,12 +84,13 @@ def roll_back_champion(
         _check_folder(settings, champion_before(session, label_set))
     with transaction(settings) as session:
         changed = _change(session, champion_before(session, label_set), "models.rollback", reason, expected)
+        session.get_one(ModelVersion, changed.before).promoted_at = None
     _log_change("model rolled back", "rollback", changed)
     return changed
 
 
 def champion_before(session: Session, label_set: str | None) -> ModelVersion:
-    """Return the champion before the present one, to which a rollback leads.
+    """Return the champion before the present one that was not rolled back itself, to which a rollback leads.
 
     Raises:
         DataError: there is no champion, or none before it.
@@ -95,7 +98,11 @@ def champion_before(session: Session, label_set: str | None) -> ModelVersion:
     current = find_version(session, "champion", label_set)
     before = session.exec(
         select(ModelVersion)
-        .where(ModelVersion.label_set == current.label_set, ModelVersion.state == ModelState.RETIRED)
+        .where(
+            ModelVersion.label_set == current.label_set,
+            ModelVersion.state == ModelState.RETIRED,
+            col(ModelVersion.promoted_at).is_not(None),
+        )
         .order_by(col(ModelVersion.promoted_at).desc())
     ).first()
     if before is None:

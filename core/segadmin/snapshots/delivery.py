@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
+from sqlalchemy import ColumnElement
 from sqlmodel import col, or_, select, update
 
 from segadmin import failpoints
@@ -46,9 +47,8 @@ def deliver_changes(
     """
     with reading(settings) as session:
         feeds = select(ConfiguredFeed).where(ConfiguredFeed.label_set == label_set).order_by(ConfiguredFeed.name)
-        retry_at = col(ConfiguredFeed.retry_at)
         if not at_once:
-            feeds = feeds.where(or_(retry_at.is_(None), retry_at <= now(session)))
+            feeds = feeds.where(may_try(now(session)))
         due = session.exec(feeds).all()
     delivered: dict[str, int] = {}
     for feed in due:
@@ -61,6 +61,15 @@ def deliver_changes(
         except (Exception, SystemExit) as error:  # of a plugin, or of its receiver
             _note_failure(settings, feed.name, str(error) if isinstance(error, SegadminError) else describe(error))
     return delivered
+
+
+def may_try(moment: datetime) -> ColumnElement[bool]:
+    """Return the condition under which a feed does not wait for its next attempt.
+
+    An attempt further away than the longest wait was set before the clock was set back.
+    """
+    retry_at = col(ConfiguredFeed.retry_at)
+    return or_(retry_at.is_(None), retry_at <= moment, retry_at > moment + LONGEST_WAIT)
 
 
 def _deliver(settings: Settings, feed: ConfiguredFeed, progress: Callable[[str], None]) -> Iterator[int]:

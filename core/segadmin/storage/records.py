@@ -382,6 +382,7 @@ class ModelVersion(_Row, table=True):
     manifest: Json = Field(default_factory=dict, sa_column=_json())
     job_id: int = Field(foreign_key="job.id", index=True)
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    #: When it became champion the last time; ``None``: never, or it was rolled back.
     promoted_at: datetime | None = Field(default=None, sa_column=_time())
 
 

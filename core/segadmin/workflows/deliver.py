@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from urllib.parse import quote
 
 from pydantic import Field
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, func, or_, select
 
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
@@ -82,8 +82,10 @@ def enqueue_deliveries(settings: Settings, dispatch: Dispatch) -> list[Job]:
     for label_set, last in due.items():
         if last is not None and not last.state.over:
             continue
-        if last is not None and last.state == JobState.FAILED and moment - (last.finished_at or moment) < PAUSE:
-            continue
+        if last is not None and last.state == JobState.FAILED:
+            ago = moment - (last.finished_at or moment)
+            if timedelta() <= ago < PAUSE:  # before: the clock was set back
+                continue
         key = f"{_key(label_set)}{last.id if last is not None else 0}"
         options = Deliver(labels=label_set).model_dump(mode="json")
         jobs.append(enqueue(settings, dispatch, "deliver", options, idempotency_key=key).job)
@@ -92,6 +94,8 @@ def enqueue_deliveries(settings: Settings, dispatch: Dispatch) -> list[Job]:
 
 def _due(session: Session) -> list[str]:
     """Return the label sets with records that are to be written or delivered."""
+    from segadmin.snapshots.delivery import may_try
+
     newest = dict(
         session.exec(
             select(SnapshotSwitch.label_set, func.max(SnapshotSwitch.id)).group_by(SnapshotSwitch.label_set)
@@ -102,14 +106,14 @@ def _due(session: Session) -> list[str]:
             select(SnapshotSwitch.id, SnapshotSwitch.changes).where(col(SnapshotSwitch.id).in_(newest.values()))
         ).all()
     )
-    unwritten = select(SnapshotSwitch.label_set).where(
-        col(SnapshotSwitch.changes).is_(None), SnapshotSwitch.created_at < now(session) - PAUSE
-    )
+    moment = now(session)
+    is_old = or_(col(SnapshotSwitch.created_at) < moment - PAUSE, col(SnapshotSwitch.created_at) > moment + PAUSE)
+    unwritten = select(SnapshotSwitch.label_set).where(col(SnapshotSwitch.changes).is_(None), is_old)
     due = set(session.exec(unwritten.distinct()).all())
-    for feed in session.exec(select(ConfiguredFeed)).all():
+    for feed in session.exec(select(ConfiguredFeed).where(may_try(moment))).all():
         last = newest.get(feed.label_set, 0)
         is_behind = (feed.sequence, feed.position) < (last, sizes.get(last) or 0)
-        if is_behind and (feed.retry_at is None or feed.retry_at <= now(session)):
+        if is_behind:
             due.add(feed.label_set)
     return sorted(due)
 

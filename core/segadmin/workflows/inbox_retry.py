@@ -41,7 +41,7 @@ def retry_import(settings: Settings, dispatch: Dispatch) -> Job | None:
     if job is None or job.id is None or job.finished_at is None:
         return None
     with reading(settings) as session:
-        if now(session) - job.finished_at < PAUSE:
+        if timedelta() <= now(session) - job.finished_at < PAUSE:  # before: the clock was set back
             return None
     try:
         check_store(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 
 def days_of(given: Any) -> Any:
@@ -19,8 +19,8 @@ def days_of(given: Any) -> Any:
         raise ValueError(f"{given!r} is no length of time; write it as 400d, 60w, 18m or 2y") from None
 
 
-#: A length of time in days.
-Days = Annotated[float, BeforeValidator(days_of)]
+#: A length of time in days; Python's dates cannot be computed with any.
+Days = Annotated[float, BeforeValidator(days_of), Field(le=36_500)]
 
 
 def share_of(given: Any) -> Any:

@@ -6,6 +6,7 @@ import gc
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,26 @@ def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
     assert ended.state == JobState.FAILED
     assert ended.error is not None
     assert "the worker dying stopped answering (attempt 3 of 3)" in ended.error
+
+
+def test_a_step_that_was_lost_before_the_clock_was_set_back_is_given_back(
+    engine_settings: Settings, messages: Messages
+) -> None:
+    job_id = ask(engine_settings, messages).job.id or 0
+    attempt = claim(engine_settings, messages.take()[0], "dying")
+    assert attempt is not None
+    ahead = timedelta(days=365)
+    with transaction(engine_settings) as session:  # the clock was a year ahead
+        step = session.get_one(Step, attempt.step_id)
+        assert step.started_at is not None
+        step.started_at, step.lease_until = step.started_at + ahead, step.started_at + ahead + timedelta(seconds=1)
+    assert claim(engine_settings, attempt.step_id, "second") is not None
+    with transaction(engine_settings) as session:  # while its worker is alive, the lease follows the clock
+        step = session.get_one(Step, attempt.step_id)
+        assert step.started_at is not None
+        step.started_at, step.lease_until = step.started_at + ahead, step.started_at + timedelta(hours=1)
+    assert reap(engine_settings, messages).expired == 0
+    assert step_of(engine_settings, job_id, "prepare").attempt == 2
 
 
 def test_a_lost_message_is_sent_again(engine_settings: Settings, messages: Messages) -> None:

@@ -52,6 +52,18 @@ def test_slots_follow_the_clock_of_their_zone(cron: str, zone: str, start: str, 
     assert slots(cron, zone, start, end) == expected
 
 
+@pytest.mark.parametrize("cron", ["30 2 * * *", "*/20 2 * * *", "0 * * * *", "30 2 * * 0"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Shanghai"])
+def test_the_next_slot_is_never_in_the_past(cron: str, zone: str) -> None:
+    """Above all in the hour that comes twice, where a schedule that was added fired at once."""
+    for start in ("2026-04-04T12:00Z", "2026-10-24T21:00Z", "2026-11-01T03:00Z", "2027-03-27T21:00Z"):
+        for minutes in range(0, 60 * 8, 7):
+            after = datetime.fromisoformat(start) + timedelta(minutes=minutes)
+            assert next_slot(cron, zone, after) > after
+    again = datetime.fromisoformat("2026-10-25T01:10Z")  # 02:10 for the second time in Berlin
+    assert next_slot("30 2 * * *", "Europe/Berlin", again) == datetime.fromisoformat("2026-10-26T01:30Z")
+
+
 @pytest.mark.parametrize(("cron", "zone"), [("0 0 30 2 *", "UTC"), ("nightly", "UTC"), ("0 3 * * *", "Mars/Olympus")])
 def test_a_cron_expression_that_never_fires_is_refused(cron: str, zone: str) -> None:
     with pytest.raises(ConfigurationError, match=r"cron expression|time zone"):
@@ -117,6 +129,20 @@ def test_a_slot_runs_once_even_if_the_schedule_is_replaced(engine_settings: Sett
     assert schedules.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").schedule.next_slot > datetime.now(UTC)
     assert schedules.tick(engine_settings, messages) == []
+
+
+def test_a_schedule_goes_on_when_a_clock_that_was_ahead_is_set_back(
+    engine_settings: Settings, messages: Messages, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
+    with transaction(engine_settings) as session:  # as after a look while the clock was a year ahead
+        session.get_one(Schedule, "nightly").next_slot = before + timedelta(days=365)
+    assert schedules.tick(engine_settings, messages) == []
+    assert schedules.view(engine_settings, "nightly").schedule.next_slot == before
+    assert "the clock was set back" in caplog.text
+    caplog.clear()
+    assert schedules.tick(engine_settings, messages) == []
+    assert not caplog.text
 
 
 def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings: Settings, messages: Messages) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 import redis
-from sqlmodel import select, update
+from sqlmodel import delete, select, update
 
 from segadmin.errors import ConfigurationError, PluginNotFound
 from segadmin.jobs.run import run_step
@@ -21,7 +21,7 @@ from segadmin.snapshots.feed import write_changes
 from segadmin.snapshots.feeds import add_feed, find_feed, list_feeds, remove_feed
 from segadmin.storage import database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import ConfiguredFeed, Job, JobState, SnapshotSwitch, Step
+from segadmin.storage.records import ConfiguredFeed, Job, JobState, Lock, SnapshotSwitch, Step
 from segadmin.storage.store import open_store
 from segadmin.workflows.deliver import PAUSE
 from segadmin_worker.app import app
@@ -41,6 +41,13 @@ def history(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[His
     made.publish({1: "low", 2: None, -3: "high"})
     yield made
     database.engine(settings).dispose()
+
+
+@pytest.fixture
+def receiver_url() -> Iterator[str]:
+    """The URL of a receiver that answers."""
+    with Receiver("secret").serving() as url:
+        yield url
 
 
 def webhook(settings: Settings, url: str, name: str = "crm") -> ConfiguredFeed:
@@ -102,6 +109,26 @@ def test_records_that_nobody_wrote_are_written_by_a_delivery(history: History) -
     tick()
     work(history.settings)
     history.check(history.table())
+
+
+def test_a_clock_that_was_set_back_holds_up_no_delivery(history: History, receiver_url: str) -> None:
+    """A year ahead, a record was left unwritten, a feed failed, and so did a job."""
+    settings, ahead = history.settings, timedelta(days=365)
+    webhook(settings, receiver_url)
+    with transaction(settings) as session:
+        later = database.now(session) + ahead
+        session.exec(update(SnapshotSwitch).values(created_at=later))
+        session.exec(update(ConfiguredFeed).values(retry_at=later, failures=1))
+    tick()
+    [job] = jobs(settings)
+    with transaction(settings) as session:
+        session.exec(delete(Lock))
+        session.exec(update(Step).values(state="failed"))
+        session.exec(update(Job).values(state=JobState.FAILED, finished_at=later))
+    tick()
+    assert len(jobs(settings)) == 2, f"job {job.id} failed a year from now"
+    work(settings)
+    assert find_feed(settings, "crm").lag == 0
 
 
 def test_a_receiver_that_is_down_for_an_hour_loses_nothing_and_gets_nothing_twice(history: History) -> None:
