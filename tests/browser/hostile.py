@@ -12,6 +12,7 @@ from sqlmodel import select
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings
 from segadmin.snapshots.corrections import correct
+from segadmin.snapshots.segment_profile import Estimate, Lift
 from segadmin.storage import api_keys, database
 from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
@@ -25,6 +26,8 @@ from segadmin.storage.records import (
     ModelVersion,
     Schedule,
     Scope,
+    SegmentDescription,
+    SegmentProfileRow,
     SegmentSummary,
     Step,
     utcnow,
@@ -59,6 +62,9 @@ SEGMENT, LABEL_SET = attack("segment"), f"labels <img src=x onerror={RAN}=1> \"'
 CATEGORY, TITLE, REASON = attack("category"), attack("title"), attack("reason")
 FILE, ERROR, NOTE = attack("file"), attack("error"), attack("note")
 KEY = attack("key")[:200]
+LIFT = Lift(name=CATEGORY, users=20, share=0.4, overall=0.2, lift=Estimate(value=2.0, low=1.5, high=2.5))
+DESCRIPTION, OWNER = attack("description"), attack("owner")[:200]
+DESCRIBED = {"description": DESCRIPTION, "owner": OWNER, "actor": attack("actor")}
 SCHEDULE, PLUGIN, OPTION, ALARM = attack("schedule"), attack("plugin"), attack("option"), attack("alarm")
 
 
@@ -75,6 +81,11 @@ def make_hostile(settings: Settings) -> str:
             summary.segment = SEGMENT if summary.segment == "high" else summary.segment
             summary.distinctive = [{"category": CATEGORY, "share": 0.4, "lift": 1.9}]
             session.add(summary)
+        for row in session.exec(select(SegmentProfileRow)).all():
+            row.segment = SEGMENT if row.segment == "high" else row.segment
+            row.profile = row.profile | {"categories": [LIFT.model_dump(mode="json")]}
+            session.add(row)
+        session.add(SegmentDescription(label_set=LABELS, segment=SEGMENT, revision=1, **DESCRIBED))
         for report in session.exec(select(DriftReport)).all():
             report.alarms = [ALARM]
             session.add(report)

@@ -18,7 +18,9 @@ from tests.servers import web_server
 SHOWN: dict[str, tuple[str, ...]] = {
     "/": (hostile.LABEL_SET, hostile.FILE, hostile.ERROR),
     "/segments": (hostile.LABEL_SET, hostile.SEGMENT, hostile.CATEGORY),
-    f"/segments/{quote(hostile.LABEL_SET, safe='')}/{quote(hostile.SEGMENT, safe='')}": (hostile.CATEGORY,),
+    f"/segments/{quote(hostile.LABEL_SET, safe='')}/{quote(hostile.SEGMENT, safe='')}": (
+        *(hostile.CATEGORY, hostile.DESCRIPTION, hostile.OWNER),
+    ),
     "/users": (),
     "/users?user=" + quote(hostile.attack("nobody")): (),
     "/snapshots": (hostile.LABEL_SET,),

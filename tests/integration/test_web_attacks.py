@@ -381,7 +381,7 @@ def test_huge_heads_are_refused(web: str, lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "PUT", "DELETE", "PATCH", "PROPFIND", "get", "X" * 5000]
+    "method", ["OPTIONS", "TRACE", "CONNECT", "PUT", "DELETE", "PATCH", "PROPFIND", "get", "X" * 5000]
 )
 def test_unsupported_methods_are_refused(web: str, key: str, method: str) -> None:
     answer = get(web, "/openapi.json", f"Authorization: Bearer {key}", method=method)

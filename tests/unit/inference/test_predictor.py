@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -29,8 +31,13 @@ _EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[Heal
 
 @lru_cache(maxsize=1)
 def of_the_champion(home: Path) -> tuple[Predictor, pl.DataFrame]:
-    """Return the champion, made unsure of some users, and the texts of all users."""
-    settings = Settings(home=home)
+    """Return the champion, made unsure of some users, and the texts of all users; the home stays as it is."""
+    with TemporaryDirectory() as folder:
+        copy = shutil.copytree(home, Path(folder) / "home")
+        return _champion(Settings(home=copy))
+
+
+def _champion(settings: Settings) -> tuple[Predictor, pl.DataFrame]:
     with transaction(settings) as session:
         version = session.get_one(ModelVersion, 1)
     predictor = load_predictor(settings, load_plugins(settings), version)
