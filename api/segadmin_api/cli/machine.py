@@ -302,7 +302,7 @@ def pages(settings: Settings, status: Status) -> list[str]:
         login = f"user {settings.flower_user}, password from SEGADMIN_FLOWER_PASSWORD"
     logins = {
         "flower": ("Flower", login),
-        "web": ("jobs, curves, models", "any user, a key as the password: segadmin keys create me --pages"),
+        "web": ("segments, users, jobs, models", "log in with a key: segadmin keys create me --role analyst"),
     }
     return [f"{logins[name][0]}: {url} ({logins[name][1]})" for name, url in status.urls.items()]
 
