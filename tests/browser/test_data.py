@@ -11,8 +11,7 @@ from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
-from tests.browser.readers import reader
-from tests.browser.test_site import AXE
+from tests.browser.readers import assert_accessible, assert_fits, reader
 
 ORDERS = (
     "会员编号,行为,商品编号,时间,<script>alert(1)</script>\n"
@@ -40,10 +39,8 @@ def send(page: Page, form: str) -> None:
 
 def check(page: Page) -> None:
     """A page has no serious finding, and is no wider than the window."""
-    page.add_script_tag(path=AXE)
-    found = [each for each in page.evaluate("axe.run()")["violations"] if each["impact"] in {"serious", "critical"}]
-    assert not found, (page.url, [(each["id"], each["nodes"][0]["html"][:200]) for each in found])
-    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, page.url
+    assert_accessible(page)
+    assert_fits(page)
 
 
 def test_a_file_from_upload_to_import(browser: Browser, site: tuple[str, str], shop: Settings, tmp_path: Path) -> None:

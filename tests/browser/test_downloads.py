@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.browser.readers import reader
+from tests.browser.readers import assert_accessible, assert_fits, reader
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: Pages with a chart of each kind: uPlot, ECharts, and SVG of the server.
@@ -115,11 +115,8 @@ def test_the_report_is_downloaded_and_opens_by_itself(browser: Browser, site: tu
         page.on("console", lambda message, errors=errors: errors.append(message.text))
         page.goto(f"file://{path}")
         assert page.locator("figure svg").count() >= 7
-        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
-        page.add_script_tag(path=Path(__file__).parent / "axe.min.js")
-        found = page.evaluate("axe.run()")["violations"]
-        serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-        assert not serious, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious]
+        assert_fits(page)
+        assert_accessible(page)
         assert errors == []
         context.close()
     context = browser.new_context()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +15,11 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, Step
-from tests.browser.readers import reader
+from tests.browser.readers import assert_accessible, assert_fits, reader
 from tests.conftest import Cli
 from tests.planted import LABELS
 from tests.servers import redis_server, web_server, worker
 
-AXE = Path(__file__).parent / "axe.min.js"
 #: A folder for pictures of the pages, to look at them.
 SHOTS = os.environ.get("SCREENSHOTS")
 HOSTILE = """</textarea></td><script>alert("1")</script><img src=x onerror='alert(2)'>{{ 7 * 7 }}"""
@@ -249,10 +247,6 @@ def test_the_pages_of_jobs_are_accessible(browser: Browser, shop: Settings, cli:
                 for summary in page.locator("main details > summary").all():
                     summary.click()
                 picture(page, f"{name}{path.replace('/', '_').replace('?', '_')}")
-                wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                assert wide <= 0, f"{path} is {wide} px too wide"
-                page.add_script_tag(path=AXE)
-                found = page.evaluate("axe.run()")["violations"]
-                serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-                assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
+                assert_fits(page)
+                assert_accessible(page)
             assert errors == []

@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from segadmin.settings import Settings
 from segadmin.storage import api_keys
 from segadmin.storage.records import Scope
-from tests.browser.readers import reader
-from tests.browser.test_site import AXE
+from tests.browser.readers import assert_accessible, reader
 from tests.planted import LABELS
 from tests.servers import web_server
 
@@ -111,9 +110,7 @@ def test_empty_pages_name_what_comes_next(browser: Browser, empty_site: tuple[st
             content = page.locator("main")
             offered = content.locator("code, form, a").count() + content.get_by_role("button").count()
             assert offered or path == "/audit", f"{path} names neither a command nor a button"
-            page.add_script_tag(path=AXE)
-            found = page.evaluate("axe.run()")["violations"]
-            assert not [each["id"] for each in found if each["impact"] in {"serious", "critical"}], path
+            assert_accessible(page)
         page.goto(f"{url}/users?user=somebody")
         assert page.get_by_role("alert").inner_text()
         assert [error for error in errors if "404" not in error] == []

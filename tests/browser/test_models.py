@@ -14,7 +14,7 @@ from segadmin.settings import Settings
 from segadmin.storage import audit
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelState, ModelVersion, Schedule, utcnow
-from tests.browser.readers import reader
+from tests.browser.readers import READERS, assert_accessible, assert_fits, reader
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain
 from tests.servers import web_server
@@ -25,12 +25,6 @@ PAGES = (
     *("/schedules/show?name=nightly", "/schedules/edit?name=nightly", "/plugins/backbone/tabular", "/keys", "/audit"),
     *("/audit?action=models", "/settings"),
 )
-READERS: dict[str, dict[str, Any]] = {
-    "English": {"locale": "en-US", "timezone_id": "America/New_York", "viewport": {"width": 1200, "height": 900}},
-    "Chinese, dark": {"locale": "zh-CN", "timezone_id": "Asia/Shanghai", "color_scheme": "dark"},
-    "telephone": {"locale": "en-GB", "viewport": {"width": 390, "height": 800}},
-}
-AXE = Path(__file__).parent / "axe.min.js"
 #: Where screenshots are kept, if they are wanted.
 _PICTURES = os.environ.get("SCREENSHOTS")
 
@@ -66,8 +60,7 @@ def test_every_page_in_every_form(browser: Browser, crowded: tuple[Settings, str
                 answer = page.goto(url + path)
                 assert answer is not None and answer.status == 200, (name, path)
                 page.wait_for_load_state("networkidle")
-                wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                assert wide <= 0, f"{path} is {wide} px too wide for {name}"
+                assert_fits(page)
                 _picture(page, name, path)
             assert errors == [], name
 
@@ -79,10 +72,7 @@ def test_pages_are_accessible_with_open_forms(browser: Browser, crowded: tuple[S
             page.goto(url + path)
             page.wait_for_load_state("networkidle")
             page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-            page.add_script_tag(path=AXE)
-            found = page.evaluate("axe.run()")["violations"]
-            serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-            assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
+            assert_accessible(page)
 
 
 def test_a_version_is_promoted_with_a_reason_and_rolled_back(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from segadmin.settings import Settings
 from segadmin.storage import api_keys
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Scope, Step
-from tests.browser.readers import reader
+from tests.browser.readers import assert_accessible, assert_fits, reader
 from tests.planted import LABELS
 
 HIGH = f"/segments/{LABELS}/high"
@@ -24,7 +23,6 @@ PAGES = (
     *(HIGH, f"{HIGH}?compare=low", "/snapshots/2/typical?segment=high", "/snapshots/1/2/users"),
     *("/snapshots/1/2/users?before=low&after=mid", "/corrections", "/review", "/users?user=user-1", "/snapshots/1/2"),
 )
-AXE = Path(__file__).parent / "axe.min.js"
 READERS: dict[str, dict[str, Any]] = {
     "English": {"locale": "en-US", "timezone_id": "America/New_York", "viewport": {"width": 1200, "height": 900}},
     "Chinese, dark": {"locale": "zh-CN", "timezone_id": "Asia/Kolkata", "color_scheme": "dark"},
@@ -42,12 +40,8 @@ def test_every_page_in_every_form(browser: Browser, site: tuple[str, str], name:
             page.wait_for_load_state("networkidle")
             for closed in page.locator("main details").all():
                 closed.evaluate("each => each.open = true")
-            wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            assert wide <= 0, f"{path} is {wide} px too wide for {name}"
-            page.add_script_tag(path=AXE)
-            found = page.evaluate("axe.run()")["violations"]
-            serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-            assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
+            assert_fits(page)
+            assert_accessible(page)
         assert errors == []
 
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from playwright.sync_api import Browser, expect
 
-from tests.browser.readers import reader
+from tests.browser.readers import READERS, assert_accessible, assert_fits, reader
 from tests.planted import LABELS
 
 PAGES = (
     *("/", "/segments", f"/segments/{LABELS}/high", "/users", "/users?user=user-1", "/snapshots", "/snapshots/2"),
     *("/snapshots/1/2", "/models", "/models/1", "/drift", "/jobs", "/jobs/1", "/data", "/schedules", "/audit"),
 )
-READERS: dict[str, dict[str, Any]] = {
-    "English": {"locale": "en-US", "timezone_id": "America/New_York", "viewport": {"width": 1200, "height": 900}},
-    "Chinese, dark": {"locale": "zh-CN", "timezone_id": "Asia/Shanghai", "color_scheme": "dark"},
-    "telephone": {"locale": "en-GB", "viewport": {"width": 390, "height": 800}},
-}
-AXE = Path(__file__).parent / "axe.min.js"
 
 
 def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> None:
@@ -30,8 +21,7 @@ def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> No
                 answer = page.goto(url + path)
                 assert answer is not None and answer.status == 200, (name, path)
                 page.wait_for_load_state("networkidle")
-                wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                assert wide <= 0, f"{path} is {wide} px too wide for {name}"
+                assert_fits(page)
             assert errors == [], name
 
 
@@ -67,10 +57,7 @@ def test_pages_are_accessible(browser: Browser, site: tuple[str, str]) -> None:
         for path in PAGES:
             page.goto(url + path)
             page.wait_for_load_state("networkidle")
-            page.add_script_tag(path=AXE)
-            found = page.evaluate("axe.run()")["violations"]
-            serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-            assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
+            assert_accessible(page)
 
 
 def test_a_user_is_found_by_keyboard(browser: Browser, site: tuple[str, str]) -> None:

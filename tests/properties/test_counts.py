@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlmodel import update
 
 from segadmin.events import erase
 from segadmin.events.erase import forget
@@ -22,13 +20,12 @@ from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
 from segadmin.snapshots.policy import TimePolicy
-from segadmin.storage import api_keys, database
-from segadmin.storage.database import transaction
-from segadmin.storage.records import Job, JobState, Scope
+from segadmin.storage import api_keys
+from segadmin.storage.records import Scope
 from tests.conftest import Cli
-from tests.planted import LABELS, retrain
+from tests.planted import LABELS
 from tests.properties.counts import Answers, Commands, Pages, Recount, cells, sizes
-from tests.properties.test_refresh import Refreshes
+from tests.properties.test_refresh import Refreshes, keep_users
 from tests.servers import web_server
 
 USERS = 30
@@ -192,15 +189,8 @@ def _compare_user(recount: Recount, pages: Pages, api: Answers, user: str) -> No
 
 @pytest.fixture(scope="module")
 def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop with its champion and a version of another recipe, in which only some users are left."""
-    settings = Settings(home=tmp_path_factory.mktemp("counted") / "home")
-    shutil.copytree(trained_home, settings.root)
-    retrain(settings, seed=5, window_days=56.0).until("gate")
-    with transaction(settings) as session:
-        session.exec(update(Job).values(state=JobState.SUCCEEDED))
-    forget(settings, [f"user-{n}" for n in range(USERS, 240)])
-    database.engine(settings).dispose()
-    return settings.root
+    """The home of a shop with few users."""
+    return keep_users(trained_home, tmp_path_factory.mktemp("counted") / "home", USERS)
 
 
 @pytest.fixture

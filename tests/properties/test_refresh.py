@@ -314,17 +314,22 @@ class Refreshes(RuleBasedStateMachine):
             assert {row.segment: row.users for row in segments if row.users} == counted
 
 
-@pytest.fixture(scope="module")
-def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop with its champion and a version of another recipe, in which only some users are left."""
-    settings = Settings(home=tmp_path_factory.mktemp("small") / "home")
+def keep_users(trained_home: Path, home: Path, users: int) -> Path:
+    """Make ``home`` the shop with its champion and a version of another recipe; the first ``users`` are left in it."""
+    settings = Settings(home=home)
     shutil.copytree(trained_home, settings.root)
     retrain(settings, seed=5, window_days=56.0).until("gate")
     with transaction(settings) as session:
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
-    forget(settings, [f"user-{n}" for n in range(USERS, 240)])
+    forget(settings, [f"user-{n}" for n in range(users, 240)])
     database.engine(settings).dispose()
     return settings.root
+
+
+@pytest.fixture(scope="module")
+def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop with few users."""
+    return keep_users(trained_home, tmp_path_factory.mktemp("small") / "home", USERS)
 
 
 @pytest.mark.parametrize("sequences", [5, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])])
