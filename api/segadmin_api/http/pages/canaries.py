@@ -18,9 +18,9 @@ from segadmin_api.dashboard import canaries
 from segadmin_api.dashboard.canaries import Refused
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
+from segadmin_api.http import champion_forms
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
-from segadmin_api.http.pages import champions as changes
 from segadmin_api.http.pages.routes import Number, forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
 
@@ -52,7 +52,7 @@ def stop(request: Request, number: Number, form: OperatorForm) -> Response:
     settings, reader = settings_of(request), reader_of(request)
     if not (reason := form.text("reason")):
         needed = text_of(reader, "Give a reason: it is kept in the audit log.")
-        return _again(settings, number, reader, Refused("stop", needed), changes.Incomplete())
+        return _again(settings, number, reader, Refused("stop", needed), champion_forms.Incomplete())
     try:
         canary = engine.stop_canary(settings, None, reason, number=number)
     except Stale as error:
@@ -78,11 +78,11 @@ def promote(request: Request, number: Number, form: OperatorForm) -> Response:
         return registry.promote_version(settings, str(canary.challenger_id), form.text("reason"), expected=expected)
 
     try:
-        return changes.done(settings, changes.changed(form, reader, change), reader)
+        return champion_forms.done(settings, champion_forms.changed(form, reader, change), reader)
     except _Ended as error:
         return _again(settings, number, reader, Refused("promote", str(error), form.text("reason")), error)
-    except (Stale, JobError, DataError, changes.Incomplete) as error:
-        problem = changes.problem(settings, canary.challenger_id, error, reader)
+    except (Stale, JobError, DataError, champion_forms.Incomplete) as error:
+        problem = champion_forms.problem(settings, canary.challenger_id, error, reader)
         return _again(settings, number, reader, Refused("promote", problem, form.text("reason")), error)
 
 
@@ -108,7 +108,7 @@ def _ended(settings: Settings, number: int, reader: Reader) -> str:
 
 def _again(settings: Settings, number: int, reader: Reader, refused: Refused, error: Exception) -> Response:
     reader = on_page(reader, f"/models/canaries/{number}")
-    return html_response(_page(settings, number, reader, refused), changes.status_of(error))
+    return html_response(_page(settings, number, reader, refused), champion_forms.status_of(error))
 
 
 def _page(settings: Settings, number: int, reader: Reader, refused: Refused | None = None) -> str:
