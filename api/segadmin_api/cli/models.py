@@ -82,8 +82,8 @@ def show(
         line = remote_records.show_version(settings, version, labels)
     else:
         with transaction(settings) as session:
-            found = find_version(session, version, labels)
-            line = VersionLine(found, evaluations_of(session, found))
+            row = find_version(session, version, labels)
+            line = VersionLine(row, evaluations_of(session, row))
     model_version, rows = line.version, line.evaluations
     folder = "on the server" if settings.server else str(settings.store_path / model_version.folder)
     if as_json:

@@ -47,18 +47,18 @@ def report(
     from segadmin_api.dashboard.report import page
 
     reader = Reader(language=language.value, zone=zone(timezone).key)
-    found = read_report(get_settings(), snapshot, label_set)
+    facts = read_report(get_settings(), snapshot, label_set)
     files: list[Path] = []
     if html is not None:
-        save_page(html, page(found, reader=reader))
+        save_page(html, page(facts, reader=reader))
         files.append(html)
     if charts is not None:
-        files += _save_charts(charts, drawn(found, reader))
+        files += _save_charts(charts, drawn(facts, reader))
     if as_json:
-        show_json(report_facts(found) | {"files": [str(path) for path in files]})
+        show_json(report_facts(facts) | {"files": [str(path) for path in files]})
         return
     if html is not None:
-        echo(f"Wrote the report of snapshot {found.snapshot.id} to {html}. Open it in a browser, mail or print it.")
+        echo(f"Wrote the report of snapshot {facts.snapshot.id} to {html}. Open it in a browser, mail or print it.")
     if charts is not None:
         echo(f"Wrote {counted(len(files) - (html is not None), 'chart')} to {charts}.")
 

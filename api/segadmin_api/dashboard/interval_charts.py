@@ -40,7 +40,7 @@ def interval_chart(title: str, bars: Sequence[Bar], description: str, reference:
         y = _ROW * (n + 0.5)
         if bar.low is not None and bar.high is not None:
             marks.append(_line(plot.place(bar.low, 0)[0], y, plot.place(bar.high, 0)[0], y))
-        marks.append(circle((plot.place(bar.value, 0)[0], y), 4, _COLOUR, title=_told(bar)))
+        marks.append(circle((plot.place(bar.value, 0)[0], y), 4, _COLOUR, title=_bar_text(bar)))
         marks.append(_name_label(bar.name, y + 4))
     marks.append(axis_label(across, plot.height + 15, f"{reference:g}", "start"))
     picture = draw(plot, title, description, marks)
@@ -92,8 +92,8 @@ def calibration_chart(title: str, calibration: SegmentCalibration, description: 
         x, low = plot.place(each.predicted, each.observed_low)
         _, high = plot.place(each.predicted, each.observed_high)
         marks.append(_line(x, low, x, high))
-        told = f"{each.predicted:.0%}: {each.observed:.1%} [{each.observed_low:.1%}, {each.observed_high:.1%}]"
-        marks.append(circle(plot.place(each.predicted, each.observed), 4, _COLOUR, title=told))
+        text = f"{each.predicted:.0%}: {each.observed:.1%} [{each.observed_low:.1%}, {each.observed_high:.1%}]"
+        marks.append(circle(plot.place(each.predicted, each.observed), 4, _COLOUR, title=text))
     labels = [
         axis_label(0, plot.height + 15, "0%"),
         axis_label(plot.width, plot.height + 15, "100%", "end"),
@@ -113,13 +113,13 @@ def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], en
     rows = list(dict.fromkeys(segment for segment, *_ in runs))
     plot = Plot(_PLOT + 160, _ROW * len(rows), (0, 1), (0, len(rows)))
     marks = []
-    for segment, begin, end, told in runs:
+    for segment, begin, end, text in runs:
         row = len(rows) - 1 - rows.index(segment)
         whole = max(end - begin, 0.01) / BAR_WIDTH  # one run joins the next
-        marks.append(column(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, told))
+        marks.append(column(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, text))
     marks += [_name_label(name, _ROW * (n + 0.5) + 4) for n, name in enumerate(rows)]
     marks += [axis_label(0, plot.height + 15, ends[0]), axis_label(plot.width, plot.height + 15, ends[1], "end")]
-    picture = draw(plot, title, ", ".join(told for *_, told in runs), [*marks, axes(plot)])
+    picture = draw(plot, title, ", ".join(text for *_, text in runs), [*marks, axes(plot)])
     return _widened(picture, _NAME, plot)
 
 
@@ -129,7 +129,7 @@ def _name_label(name: str, y: float) -> Markup:
     return box.format(-_NAME, y - 15, _NAME - 8, _ROW, name)
 
 
-def _told(bar: Bar) -> str:
+def _bar_text(bar: Bar) -> str:
     interval = "" if bar.low is None or bar.high is None else f" [{bar.low:.2f}, {bar.high:.2f}]"
     return f"{bar.name}: {bar.value:.2f}{interval}"
 

@@ -20,7 +20,7 @@ def list_page(plugins: Sequence[Plugin], broken: Sequence[str], reader: Reader) 
         reader: who reads it.
     """
     by_kind = {kind: [plugin for plugin in plugins if plugin.kind == kind] for kind in KINDS}
-    kinds = {kind: found for kind, found in by_kind.items() if found}
+    kinds = {kind: rows for kind, rows in by_kind.items() if rows}
     title = text_of(reader, "plugins")
     return served("plugins.html", title, "/plugins", reader, tab="/plugins", kinds=kinds, broken=broken)
 

@@ -45,10 +45,10 @@ def table_response(request: Request, page: Response) -> Response:
     number = _number(request)
     if page.status_code != 200 or not isinstance(page, HTMLResponse):
         return page
-    found = read_table(bytes(page.body).decode(), number)
-    if found is None:
+    read = read_table(bytes(page.body).decode(), number)
+    if read is None:
         raise HTTPException(404, f"This page has no table {number} any more. Load it again.")
-    title, table = found
+    title, table = read
     headers = attachment(_file_name(title, table.heading))
     return StreamingResponse(_lines(request, table, number), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -71,11 +71,11 @@ async def _lines(request: Request, table: PageTable, number: int) -> AsyncIterat
     seen, query = set[str](), urlsplit(table.more).query
     while query and query not in seen:
         seen.add(query)
-        found = read_table(await _load(request, query), number)
-        if found is None:
+        read = read_table(await _load(request, query), number)
+        if read is None:
             return
-        yield as_csv(found[1].body)
-        query = urlsplit(found[1].more).query
+        yield as_csv(read[1].body)
+        query = urlsplit(read[1].more).query
 
 
 async def _load(request: Request, query: str) -> str:

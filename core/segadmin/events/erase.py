@@ -176,7 +176,7 @@ def _between_jobs(settings: Settings, waiting: Callable[[str], None]) -> Iterato
     Raises:
         JobError: there is no such moment within a minute, or another kind of job runs, which may take long.
     """
-    deadline, told = time.monotonic() + _PATIENCE_SECONDS, set[int]()
+    deadline, announced = time.monotonic() + _PATIENCE_SECONDS, set[int]()
     while True:
         with ExitStack() as stack:
             if not (jobs := _with_user_data(settings)):
@@ -189,9 +189,9 @@ def _between_jobs(settings: Settings, waiting: Callable[[str], None]) -> Iterato
         if time.monotonic() > deadline or any(job.kind != _SHORT for job in jobs):
             numbers = ", ".join(str(job.id) for job in jobs[:5])
             raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {first}")
-        if first not in told:
+        if first not in announced:
             waiting(f"Waiting for job {first} ({_SHORT}) to end.")
-            told.add(first)
+            announced.add(first)
         time.sleep(_LOOK_SECONDS)
 
 

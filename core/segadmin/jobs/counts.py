@@ -22,6 +22,6 @@ def count_by_state(session: Session, selection: JobSelection, most: int = MOST) 
         # An index has the jobs of one kind and state by number: each kind is counted by itself.
         parts = [[*conditions, col(Job.kind) == kind] if kind else conditions for kind in dict.fromkeys(kinds)]
         numbers = (select(Job.id).where(*part).limit(most).subquery() for part in parts)
-        found = sum(session.exec(select(func.count()).select_from(part)).one() for part in numbers)
-        counts[state] = min(found, most)
+        jobs = sum(session.exec(select(func.count()).select_from(part)).one() for part in numbers)
+        counts[state] = min(jobs, most)
     return counts

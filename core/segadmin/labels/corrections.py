@@ -102,12 +102,12 @@ def effective(session: Session, label_set: str, keys: Sequence[int]) -> dict[int
     merged = MergedUsers.among(session, keys)
     people = {key: merged.group(key) for key in keys}
     holding = in_force(session, label_set, list({other for group in people.values() for other in group}))
-    found: dict[int, Correction] = {}
+    by_user: dict[int, Correction] = {}
     for key, group in people.items():
         own_first = sorted((each for each in holding if each.user_key in group), key=_is_not_of(merged.root(key)))
         if own_first:
-            found[key] = own_first[0]
-    return found
+            by_user[key] = own_first[0]
+    return by_user
 
 
 def _is_not_of(root: int) -> Callable[[Correction], bool]:

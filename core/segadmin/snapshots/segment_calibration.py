@@ -54,9 +54,9 @@ def segment_calibration(settings: Settings, version: ModelVersion, segment: str)
         .agg(rows=pl.len(), predicted=pl.col("probability").mean(), observed=pl.col("is_inside").mean())
         .sort("bin")
     )
-    found = tuple(_bin(**row) for row in bins.iter_rows(named=True))
-    error = sum(each.rows * abs(each.predicted - each.observed) for each in found) / rows.height
-    return SegmentCalibration(rows.height, error, found)
+    measured = tuple(_bin(**row) for row in bins.iter_rows(named=True))
+    error = sum(each.rows * abs(each.predicted - each.observed) for each in measured) / rows.height
+    return SegmentCalibration(rows.height, error, measured)
 
 
 def _bin(*, bin: int, rows: int, predicted: float, observed: float) -> CalibrationBin:  # noqa: A002  (a column)

@@ -20,9 +20,9 @@ from segadmin.storage.database import reading
 from segadmin.storage.records import ModelState, ModelVersion, Scope, Step
 from segadmin_api.dashboard import compare, drift, model, models
 from segadmin_api.dashboard.model import ModelView, Refused
+from segadmin_api.http import champion_forms
 from segadmin_api.http.forms import Form, RequiresForm
 from segadmin_api.http.html import html_response
-from segadmin_api.http.pages import champions as changes
 from segadmin_api.http.pages.routes import Number, forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
 
@@ -115,27 +115,27 @@ def list_drift(request: Request, reader: PageReader, labels: str | None = None) 
         return html_response(drift.page(report_history(session, labels), online=True, reader=reader))
 
 
-def _answer(request: Request, version: int, form: Form, action: str, change: changes.Change) -> Response:
+def _answer(request: Request, version: int, form: Form, action: str, change: champion_forms.Change) -> Response:
     """Change the champion and go to its page; or show the page again with what is in the way."""
     settings, reader = settings_of(request), reader_of(request)
     try:
-        return changes.done(settings, changes.changed(form, reader, change), reader)
-    except (Stale, JobError, DataError, changes.Incomplete) as error:
-        problem = changes.problem(settings, version, error, reader)
+        return champion_forms.done(settings, champion_forms.changed(form, reader, change), reader)
+    except (Stale, JobError, DataError, champion_forms.Incomplete) as error:
+        problem = champion_forms.problem(settings, version, error, reader)
         view = _view(settings, str(version))
         refused = Refused(action, problem, form.text("reason"))
         page = model.page(view, on_page(reader, f"/models/{version}"), refused)
-        return html_response(page, changes.status_of(error))
+        return html_response(page, champion_forms.status_of(error))
 
 
 def _view(settings: Settings, version: str, labels: str | None = None) -> ModelView:
     with reading(settings) as session:
-        found = find_version(session, version, labels)
-        tested = VersionLine(found, evaluations_of(session, found)).tested
-        steps = session.exec(select(Step).where(Step.job_id == found.job_id).order_by(col(Step.id))).all()
-        champion, canary = champion_change(session, found.label_set), running_canary(session, found.label_set)
-        before = _champion_before(session, found.label_set)
-    return ModelView(card_of(settings, str(found.id)), found, tested, steps, champion, before, canary)
+        row = find_version(session, version, labels)
+        tested = VersionLine(row, evaluations_of(session, row)).tested
+        steps = session.exec(select(Step).where(Step.job_id == row.job_id).order_by(col(Step.id))).all()
+        champion, canary = champion_change(session, row.label_set), running_canary(session, row.label_set)
+        before = _champion_before(session, row.label_set)
+    return ModelView(card_of(settings, str(row.id)), row, tested, steps, champion, before, canary)
 
 
 def _champion_before(session: Session, label_set: str) -> int | None:

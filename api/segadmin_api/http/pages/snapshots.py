@@ -38,8 +38,8 @@ def show_snapshot(request: Request, number: Number, reader: PageReader) -> HTMLR
 @router.get("/snapshots/{number}/report")
 def send_report(request: Request, number: Number, reader: PageReader) -> HTMLResponse:
     """Send the report of a snapshot, in the language of the reader, as a file."""
-    found = read_report(settings_of(request), str(number))
-    return html_response(report.page(found, reader=reader), headers=attachment(report.file_name(found, reader)))
+    facts = read_report(settings_of(request), str(number))
+    return html_response(report.page(facts, reader=reader), headers=attachment(report.file_name(facts, reader)))
 
 
 @router.get("/snapshots/{earlier}/{later}")

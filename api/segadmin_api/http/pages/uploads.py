@@ -94,49 +94,49 @@ def show_upload(request: Request, upload: UploadId, reader: PageReader) -> HTMLR
 @forms.post("/data/uploads/{upload}/propose")
 def propose(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file as another table, or by a mapping that there is."""
-    settings, found = settings_of(request), find_upload(settings_of(request), upload)
+    settings, stored = settings_of(request), find_upload(settings_of(request), upload)
     table, name = form.text("table", "events"), form.text("mapping")
     if not name:
-        _propose(settings, found, table)
+        _propose(settings, stored, table)
         return go_to(f"/data/uploads/{upload}")
     mapping = parse_mapping(named_mapping(settings, name))
-    return _chosen(request, found, replace(found.choice, table=table, mapping=_json(mapping)), {})
+    return _chosen(request, stored, replace(stored.choice, table=table, mapping=_json(mapping)), {})
 
 
 @forms.post("/data/uploads/{upload}/mapping")
 def change_mapping(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file as the fields of the form say."""
-    found = find_upload(settings_of(request), upload)
+    stored = find_upload(settings_of(request), upload)
     values = {name: texts[0] for name, texts in form.fields.items()}
     try:
-        choice = uploads.choice_of(values, found.choice)
+        choice = uploads.choice_of(values, stored.choice)
     except SegadminError as error:
-        return _again(request, found, values, error)
-    return _chosen(request, found, choice, values)
+        return _again(request, stored, values, error)
+    return _chosen(request, stored, choice, values)
 
 
 @forms.post("/data/uploads/{upload}/text")
 def change_text(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file by a mapping that was written as text."""
-    found, text = find_upload(settings_of(request), upload), form.text("text")
-    values = {**uploads.form_values(found.choice, stored_preview(settings_of(request), found)), "text": text}
+    stored, text = find_upload(settings_of(request), upload), form.text("text")
+    values = {**uploads.form_values(stored.choice, stored_preview(settings_of(request), stored)), "text": text}
     try:
         mapping = parse_mapping(text)
     except SegadminError as error:
-        return _again(request, found, values, error)
-    return _chosen(request, found, replace(found.choice, mapping=_json(mapping)), values)
+        return _again(request, stored, values, error)
+    return _chosen(request, stored, replace(stored.choice, mapping=_json(mapping)), values)
 
 
 @forms.post("/data/uploads/{upload}/save")
 def save_mapping(request: Request, upload: UploadId, form: Operator) -> Response:
     """Save the mapping of a file under a name."""
     settings, reader = settings_of(request), reader_of(request)
-    found = find_upload(settings, upload)
+    stored = find_upload(settings, upload)
     try:
-        mapping = Mapping.of(found.choice.mapping)
+        mapping = Mapping.of(stored.choice.mapping)
         row = saved_mappings.save_mapping(settings, form.text("name"), mapping, replace=bool(form.text("replace")))
     except SegadminError as error:
-        return _again(request, found, None, error)
+        return _again(request, stored, None, error)
     return go_to(f"/data/uploads/{upload}", text_of(reader, "The mapping is saved as %(name)s.", name=row.name))
 
 
@@ -145,17 +145,17 @@ def import_upload(request: Request, upload: UploadId, form: Operator) -> Respons
     """Import a file by a job, once; the next page shows what becomes of it."""
     settings, reader = settings_of(request), reader_of(request)
     try:
-        found = find_upload(settings, upload)
+        stored = find_upload(settings, upload)
     except UploadNotFound:
         if (job := job_of(settings, upload)) is not None:  # it was imported meanwhile
             return go_to(f"/data/results/{job.id}")
         raise
     try:
-        done = ask_for_import(settings, dispatcher(settings), found)
+        done = ask_for_import(settings, dispatcher(settings), stored)
     except SegadminError as error:
         if isinstance(error, StorageError):
             raise
-        return _again(request, found, None, error)
+        return _again(request, stored, None, error)
     return go_to(f"/data/results/{done.job.id}", saved_notice(reader, done))
 
 

@@ -160,8 +160,8 @@ def send_report(
 ) -> HTMLResponse:
     """Send the report of a snapshot for business people: segments, movement, quality and drift, with pictures."""
     reader = Reader(language=language, zone=find_zone(zone).key)
-    found = read_report(settings_of(request), snapshot, labels)
-    return html_response(report.page(found, reader=reader), headers=attachment(report.file_name(found, reader)))
+    facts = read_report(settings_of(request), snapshot, labels)
+    return html_response(report.page(facts, reader=reader), headers=attachment(report.file_name(facts, reader)))
 
 
 @snapshots.get("/{snapshot}/members", dependencies=[allow(Scope.VIEWER)])

@@ -101,9 +101,9 @@ def delete_upload(request: Request, upload: UploadId) -> None:
 def show_preview(request: Request, upload: UploadId) -> schemas.PreviewedUpload:
     """Show what the import of an upload would do, as it was chosen last."""
     settings = settings_of(request)
-    found = find_upload(settings, upload)
+    stored = find_upload(settings, upload)
     with reading_file():
-        return schemas.PreviewedUpload(upload=_with_job(settings, found), result=stored_preview(settings, found))
+        return schemas.PreviewedUpload(upload=_with_job(settings, stored), result=stored_preview(settings, stored))
 
 
 @uploads.post("/{upload}/preview", dependencies=[allow(Scope.OPERATOR)], responses=changes())
@@ -113,19 +113,19 @@ def preview(request: Request, upload: UploadId, wanted: schemas.PreviewRequest) 
     It reads the first 10,000 rows. What cannot be read is no error here: `result.problem` says why.
     """
     settings = settings_of(request)
-    found = find_upload(settings, upload)
+    stored = find_upload(settings, upload)
     with request_errors(in_body=True), reading_file():
-        found, result = choose_and_preview(settings, found, wanted)
-    return schemas.PreviewedUpload(upload=_with_job(settings, found), result=result)
+        stored, result = choose_and_preview(settings, stored, wanted)
+    return schemas.PreviewedUpload(upload=_with_job(settings, stored), result=result)
 
 
 @uploads.post("/{upload}/import", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=enqueues())
 def import_upload(request: Request, response: Response, upload: UploadId) -> Enqueued:
     """Import an upload as it was chosen last, by a job; once, however often it is asked for."""
     settings = settings_of(request)
-    found = find_upload(settings, upload)
+    stored = find_upload(settings, upload)
     with request_errors(in_body=True):
-        done = ask_for_import(settings, dispatcher(settings), found)
+        done = ask_for_import(settings, dispatcher(settings), stored)
     if not done.created:
         response.status_code = 200
     response.headers["Location"] = f"/v1/jobs/{done.job.id}"
