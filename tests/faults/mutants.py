@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "any state may be claimed",
         "core/segadmin/jobs/lease.py",
-        "and_(col(Step.state) == StepState.RUNNING, col(Step.lease_until) < moment)",
+        "and_(col(Step.state) == StepState.RUNNING, has_expired(settings, moment))",
         "and_(col(Step.state) == StepState.RUNNING)",
         "five_times and sqlite",
     ),

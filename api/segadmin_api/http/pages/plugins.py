@@ -11,7 +11,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import plugins
-from segadmin_api.diagnosis import check_plugin
+from segadmin_api.http.diagnosis import check_plugin
 from segadmin_api.http.forms import Form, RequiresForm
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of

@@ -10,7 +10,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_secrets
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
-from segadmin_api.diagnosis import check_plugin
+from segadmin_api.http.diagnosis import check_plugin
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.plugin_details import list_plugins as registered
 from segadmin_api.plugin_details import plugin_details
