@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job's key is not unique",
-        "core/segadmin/storage/records.py",
+        "core/segadmin/storage/records/jobs.py",
         "    idempotency_key: str | None = Field(default=None, unique=True)\n",
         "    idempotency_key: str | None = Field(default=None)\n",
         "same_key_at_once",
