@@ -17,16 +17,15 @@ from sqlmodel import col, or_, select
 
 from segadmin.counts import counted
 from segadmin.errors import JobError
-from segadmin.events.erase_traces import (
+from segadmin.events.erase_database import (
     GOING_ON,
     count_corrections,
     erase_in_database,
-    erase_in_files,
-    erase_in_logs,
-    erase_in_streams,
     refuse_asked_for,
     refuse_uploads,
 )
+from segadmin.events.erase_files import erase_in_files, erase_in_logs
+from segadmin.events.erase_streams import erase_in_streams
 from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
