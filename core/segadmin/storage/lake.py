@@ -108,8 +108,9 @@ class Lake:
         )
         for column, value in partition.items():
             frame = frame.filter(pl.col(column) == value)
-        if buckets is not None:
-            frame = frame.filter(pl.col("bucket").is_in(list(buckets)))
+        if buckets is not None:  # Polars leaves out more of a file for an equality
+            is_read = pl.col("bucket").is_in(list(buckets)) if len(buckets) != 1 else pl.col("bucket") == buckets[0]
+            frame = frame.filter(is_read)
         return frame
 
     def _table(self, table: str, version: int | None) -> LocalTable:
