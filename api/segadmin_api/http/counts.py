@@ -31,10 +31,13 @@ class Counts:
         """Open the counts.
 
         Args:
-            file: the database that processes share; it must be on this machine, and is created if there is none.
+            file: the database that processes share; it must be on this machine, and is created with its folder if
+                there is none.
                 ``None``: this process has its own.
         """
         self._lock, self._new = threading.RLock(), defaultdict[str, Iterator[int]](lambda: count(1))
+        if file is not None:
+            file.parent.mkdir(mode=0o700, exist_ok=True)
         self._connection = sqlite3.connect(
             file or ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
@@ -56,8 +59,8 @@ class Counts:
         """Return a number and the time of that number; ``None`` if the name is not known."""
         query = "SELECT number, at FROM counts WHERE kind = ? AND name = ?"
         with self._lock:
-            count: tuple[float, float] | None = self._connection.execute(query, (kind, _digest(name))).fetchone()
-        return count
+            row: tuple[float, float] | None = self._connection.execute(query, (kind, _digest(name))).fetchone()
+        return row
 
     def put(self, kind: str, name: str, number: float, at: float) -> None:
         """Remember a number, and the time of that number in seconds."""

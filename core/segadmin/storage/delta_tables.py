@@ -133,11 +133,16 @@ def is_table(folder: Path) -> bool:
 
     Delta-rs tells the same in some milliseconds.
     """
+    return any(_LOGGED.match(name) for name in log_names(folder))
+
+
+def log_names(folder: Path) -> list[str]:
+    """Return the names of the files in the log of the table in ``folder``; none if there is no table."""
     try:
         with os.scandir(folder / "_delta_log") as entries:
-            return any(_LOGGED.match(entry.name) for entry in entries)
+            return [entry.name for entry in entries]
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return []
 
 
 def vacuum(folder: Path, hours: int) -> None:
