@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -258,14 +259,11 @@ def _class(name: str, kind: type) -> Iterator[str]:
         yield "\n".join(["| attribute | type | default | meaning |", "|---|---|---|---|", *rows])
     for method, value in vars(kind).items():
         function = getattr(value, "__func__", value)
-        if method.startswith("_") or method in attributes or not (callable(function) or isinstance(value, property)):
+        getter = getattr(value, "fget", None) or (value.func if isinstance(value, cached_property) else None)
+        if method.startswith("_") or method in attributes or not (callable(function) or getter):
             continue
         yield f"#### {name}.{method}"
-        yield (
-            f"Property, `{value.fget.__annotations__['return']}`."
-            if isinstance(value, property)
-            else _signature(method, function)
-        )
+        yield f"Property, `{getter.__annotations__['return']}`." if getter else _signature(method, function)
         yield _prose(value)
     if name == "Client":
         yield from _operations()

@@ -120,7 +120,12 @@ def web_server(settings: Settings, **environment: str) -> Iterator[str]:
     with (settings.root / "web.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        wait_until(lambda: _is_well(url), 40, "the web server answers")
+        started = int(environment.get("SEGADMIN_WEB_PROCESSES", 1))
+        wait_until(
+            lambda: _is_well(url) and (settings.root / "web.log").read_text().count("startup complete") >= started,
+            40 * started,
+            "the web server answers",
+        )
         yield url
     finally:
         stop(process)

@@ -115,11 +115,17 @@ class _Asked:
 class Scoring:
     """Scores the users of requests, together where they come at the same time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waiting: int) -> None:
+        """Begin without requests.
+
+        Args:
+            settings: of the server.
+            waiting: users that may wait to be scored.
+        """
         self._settings = settings
         self._models, self._items = LiveModels(settings), LiveItems(settings)
         self.batches: MicroBatches[_Asked, ScoreAnswer] = MicroBatches(
-            self._answers, most=_MOST_TOGETHER, waiting=settings.web_scores_waiting
+            self._answers, most=_MOST_TOGETHER, waiting=waiting
         )
 
     async def answer(self, asked: _Asked) -> ScoreAnswer:
