@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlmodel import Session
+from sqlmodel import Session, col, update
 
 from segadmin.errors import (
     BrokerUnavailable,
@@ -247,6 +247,57 @@ def test_a_step_that_was_lost_before_the_clock_was_set_back_is_given_back(
         step.started_at, step.lease_until = step.started_at + ahead, step.started_at + timedelta(hours=1)
     assert reap(engine_settings, messages).expired == 0
     assert step_of(engine_settings, job_id, "prepare").attempt == 2
+
+
+@pytest.mark.parametrize("began_in_future", [True, False])
+def test_a_step_that_failed_before_the_clock_was_set_back_is_tried_again(
+    engine_settings: Settings, messages: Messages, began_in_future: bool
+) -> None:
+    job_id = ask(engine_settings, messages).job.id or 0
+    attempt = claim(engine_settings, messages.take()[0], "me")
+    assert attempt is not None
+    fail(attempt, ValueError("no luck"))
+    ahead = timedelta(days=365)
+    with transaction(engine_settings) as session:
+        step = session.get_one(Step, attempt.step_id)
+        assert step.started_at is not None
+        assert step.not_before is not None
+        step.not_before += ahead
+        if began_in_future:
+            step.started_at += ahead
+    reap(engine_settings, messages)
+    assert messages.take() == [attempt.step_id]
+    assert claim(engine_settings, attempt.step_id, "second") is not None
+    assert step_of(engine_settings, job_id, "prepare").attempt == 2
+
+
+def test_a_job_for_a_later_time_waits_unless_it_was_saved_while_the_clock_was_ahead(
+    engine_settings: Settings, messages: Messages
+) -> None:
+    with transaction(engine_settings) as session:
+        later = now(session) + timedelta(days=2)
+    job = enqueue(engine_settings, messages, "probe", {}, not_before=later).job
+    reap(engine_settings, messages)
+    assert messages.take() == []
+    with transaction(engine_settings) as session:
+        session.get_one(Job, job.id).created_at += timedelta(days=1)
+    reap(engine_settings, messages)
+    assert len(messages.take()) == 1
+
+
+def test_waits_between_many_attempts_have_a_limit(engine_settings: Settings, messages: Messages) -> None:
+    settings = engine_settings.model_copy(update={"backoff_seconds": 5.0, "max_attempts": 1000})
+    job = ask(settings, messages).job
+    with transaction(settings) as session:
+        session.exec(update(Step).where(col(Step.job_id) == job.id).values(attempt=900))
+        before = now(session)
+    attempt = claim(settings, messages.take()[0], "me")
+    assert attempt is not None
+    fail(attempt, ValueError("no luck"))
+    step = step_of(settings, job.id or 0, "prepare")
+    assert step.state == StepState.READY
+    assert step.not_before is not None
+    assert timedelta(minutes=59) < step.not_before - before < timedelta(minutes=61)
 
 
 def test_a_lost_message_is_sent_again(engine_settings: Settings, messages: Messages) -> None:
