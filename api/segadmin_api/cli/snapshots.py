@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from segadmin.snapshots.read import (
     list_snapshots,
     snapshot_at,
     summaries,
+    went_back_from,
 )
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
@@ -27,6 +29,7 @@ from segadmin_api.cli.output import AtOption, JsonOption, RawCells, UsageError, 
 from segadmin_api.cli.remote import refuse_option
 from segadmin_api.formatting import ago
 from segadmin_api.freshness_words import freshness_line, seconds
+from segadmin_api.results import went_back_sentence
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
@@ -98,18 +101,20 @@ def show(
         if at is not None:
             refuse_option("--at")
         snapshot, segments = remote_records.show_snapshot(settings, number, label_set)
-        report = None
+        report, before = None, None
     else:
         with transaction(settings) as session:
             snapshot = find_snapshot(session, number, label_set) if at is None else snapshot_at(session, at, label_set)
             segments = summaries(session, snapshot.id or 0)
             report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+            before = went_back_from(session, snapshot)
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
         drift = report and {name: getattr(report, name) for name in ("reference_id", "drifted", "alarms", "estimate")}
-        show_json(_facts(snapshot) | {"segments": rows, "drift": drift})
+        moment = before and before.isoformat()
+        show_json(_facts(snapshot) | {"went_back_from": moment, "segments": rows, "drift": drift})
         return
-    _print_segments(snapshot, list(segments), report)
+    _print_segments(snapshot, list(segments), report, before)
 
 
 @app.command("diff")
@@ -205,7 +210,9 @@ def inference_words(facts: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None) -> None:
+def _print_segments(
+    snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None, before: datetime | None
+) -> None:
     from rich import box
     from rich.bar import Bar
     from rich.table import Table
@@ -217,6 +224,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
         highlight=False,
     )
+    if before is not None:
+        console.print(f"[yellow]{went_back_sentence(snapshot.as_of, before)}[/]", highlight=False)
     if snapshot.canary_id is not None:
         console.print("some users were scored by a canary: segadmin models canary list", highlight=False)
     if snapshot.previous_id is not None:

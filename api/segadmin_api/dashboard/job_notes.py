@@ -26,6 +26,7 @@ NOTES = (
     "sending metrics to %(name)s",
     "trial %(number)s",
     "%(done)s of %(total)s users scored",
+    "%(done)s of %(total)s users counted",
     "%(done)s of %(total)s texts read",
     "writing the assignments",
     "summing up",

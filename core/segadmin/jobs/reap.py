@@ -114,7 +114,7 @@ def _take_back(session: Session, job: Job, step: Step, reason: str) -> Advanced:
         session.flush()
         return Advanced(ready=messages_for(session, [step.id or 0]))
     step.state, step.finished_at = StepState.FAILED, now(session)
-    return fail_stage(session, job, step.stage, why)
+    return fail_stage(session, job, step.stage, why, lost=True)
 
 
 def _why(step: Step, reason: str) -> str:

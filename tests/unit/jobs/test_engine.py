@@ -341,6 +341,41 @@ def test_a_cancelled_job_unblocks_the_next(engine_settings: Settings, messages: 
     assert drain(engine_settings, messages, first).state == JobState.SUCCEEDED
 
 
+def test_what_follows_a_release_delays_no_other_job(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (
+        Stage("prepare", nothing, holds="snapshot"),
+        Stage("canary", nothing, after=("prepare",), may_fail=True),
+        Stage("publish", nothing, after=("prepare",), releases="snapshot"),
+        Stage("monitor", nothing, after=("publish",)),
+    )
+    monkeypatch.setitem(workflows(), "released", Workflow("released", Request, stages))
+    first, second = (enqueue(engine_settings, messages, "released", {"labels": "a"}).job.id or 0 for _ in range(2))
+
+    def run_one(stage: str) -> None:
+        [step] = [each for each in messages.take() if stage_of(engine_settings, each) == stage]
+        run_step(engine_settings, messages, step, "me")
+
+    run_one("prepare")
+    steps = {stage_of(engine_settings, each): each for each in messages.take()}
+    run_step(engine_settings, messages, steps["publish"], "me")
+    assert [stage_of(engine_settings, each) for each in messages.take()] == ["monitor"], "a stage before it is not done"
+    run_step(engine_settings, messages, steps["canary"], "me")
+    [prepare] = messages.take()
+    assert step_of(engine_settings, second, "prepare").id == prepare
+    assert control.view(engine_settings, first).job.state == JobState.RUNNING
+    run_step(engine_settings, messages, prepare, "me")
+    run_step(engine_settings, messages, step_of(engine_settings, first, "monitor").id or 0, "me")
+    assert control.view(engine_settings, first).job.state == JobState.SUCCEEDED
+    assert drain(engine_settings, messages, second).state == JobState.SUCCEEDED
+
+
+def stage_of(settings: Settings, step: int) -> str:
+    with transaction(settings) as session:
+        return session.get_one(Step, step).stage
+
+
 def test_the_reaper_starts_a_job_blocked_by_one_that_ended_unnoticed(
     engine_settings: Settings, messages: Messages
 ) -> None:
