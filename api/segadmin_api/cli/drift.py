@@ -77,6 +77,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the report of a snapshot: distributions that drifted, estimated metrics, and missing events."""
+    from segadmin.monitoring.volume import Volume
+
     with transaction(get_settings()) as session:
         snapshot = find_snapshot(session, number, label_set)
         report = (report_for if number == "current" else report_of)(session, snapshot)
@@ -92,13 +94,13 @@ def show(
     _print_metrics(report, outcomes)
     rows = [
         (
-            volume["day"],
-            volume["kind"],
-            f"{volume['events']:,}",
-            _expected(volume),
-            "missing" if volume["missing"] else "",
+            volume.period,
+            volume.kind,
+            f"{volume.events:,}",
+            "" if volume.expected is None else f"{volume.expected:,.0f}",
+            "missing" if volume.missing else "too few to tell" if volume.too_few else "",
         )
-        for volume in report.volumes
+        for volume in map(Volume.model_validate, report.volumes)
     ]
     table("events per day", ["day", "kind", ">events", ">expected", ""], rows)
 
@@ -159,10 +161,6 @@ def _print_metrics(report: DriftReport, outcomes: Sequence[Mapping[str, Any]]) -
 def _metric(report: DriftReport, name: str) -> str:
     value = report.estimate.get("metrics", {}).get(name)
     return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]" if value else "cannot know"
-
-
-def _expected(volume: Mapping[str, Any]) -> str:
-    return "" if volume["expected"] is None else f"{volume['expected']:,.0f}"
 
 
 def _short(report: DriftReport, snapshot: SegmentSnapshot) -> dict[str, Any]:

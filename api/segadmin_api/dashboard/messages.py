@@ -13,6 +13,7 @@ from segadmin_api.dashboard.translations import translations
 #: Alarms of drift reports, why a refresh does not begin, and what is uncertain about an uploaded file.
 MESSAGES = (
     "%(drifted)s of %(all)s distributions drifted: %(names)s",
+    "The week until %(day)s has %(events)s events (%(kind)s), and %(expected)s were expected.",
     "%(day)s has %(events)s events (%(kind)s), and %(expected)s were expected.",
     "%(stage)s: Events seem to be missing: %(day)s has %(events)s events of %(kind)s, and %(expected)s were expected, "
     "by the same weekday of the weeks before%(more)s. Import what is missing, or go on without it: --force",

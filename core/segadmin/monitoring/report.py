@@ -20,7 +20,7 @@ from segadmin.monitoring.estimate import LEAST_USERS, Estimate, estimate_perform
 from segadmin.monitoring.histogram import Histogram
 from segadmin.monitoring.profile import NEW_PHRASES, OUT_OF_RANGE, Calibration, ScoredUsers, increase
 from segadmin.monitoring.reports import newest_outcomes, reference_report
-from segadmin.monitoring.volume import DayVolume, recent_volumes
+from segadmin.monitoring.volume import Volume, recent_volumes
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import reading
@@ -224,7 +224,7 @@ def _alarms(
     findings: Sequence[Finding],
     unlike: Sequence[str],
     outcomes: Sequence[Mapping[str, Any]],
-    volumes: Sequence[DayVolume],
+    volumes: Sequence[Volume],
 ) -> list[str]:
     """Return what somebody should look at, one sentence each."""
     drifted = [finding for finding in findings if finding.drifted]
@@ -236,7 +236,8 @@ def _alarms(
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [
-        f"{volume.day:%Y-%m-%d} has {volume.events:,} events ({volume.kind}), and {volume.expected:,.0f} were expected."
+        f"{volume.period.replace('the', 'The')} has {volume.events:,} events ({volume.kind}), and "
+        f"{volume.expected:,.0f} were expected."
         for volume in volumes
         if volume.missing
     ]

@@ -87,18 +87,17 @@ def find_two(
 def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -> SnapshotDiff:
     """Compare two snapshots of a label set.
 
-    A user moved because of another definition or model, if the two assignments of the user are by different models;
-    else because of new events, if the user was scored for them in between; else because of changed items, and else by
-    time alone.
+    A user moved because of a correction, if people decide in the later one, or because one ended, if they did in the
+    earlier one; else because of another definition or model, if the assignments are by different models; else because
+    of new events, if the user was scored for them in between; else because of changed items, and else by time alone.
     """
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
         between = _between(session, earlier, later)
     segment = pl.col("segment").fill_null(NOT_ENOUGH)
     before, after = (segments_of(settings, each.id or 0).with_columns(segment) for each in (earlier, later))
-    users = before.rename({"segment": "before", "model_version_id": "version_before"}).join(
-        after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True
-    )
+    names = {"segment": "before", "model_version_id": "version_before", "is_corrected": "was_corrected"}
+    users = before.rename(names).join(after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True)
     moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
     pairs = causes_of_models(settings, before, after)
     users = users.join(pairs, on=["version_before", "model_version_id"], how="left", maintain_order="left")
@@ -108,6 +107,10 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
         .then(pl.lit(Cause.NEW.value))
         .when(pl.col("after").is_null())
         .then(cause_of_departure(merged_keys(settings, later.published_at)))
+        .when(moved & pl.col("is_corrected"))
+        .then(pl.lit(Cause.CORRECTION.value))
+        .when(moved & pl.col("was_corrected"))
+        .then(pl.lit(Cause.CORRECTION_ENDED.value))
         .when(moved)
         .then(pl.coalesce("of_model", "of_rows", pl.lit(Cause.EVENTS.value)))
     )
@@ -138,15 +141,15 @@ def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot)
 def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
     """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``.
 
-    That another model scored them in between is no cause: the same one did it before and afterwards.
+    That another model scored them in between, or that a correction began and ended, is no cause.
     """
-    of_models = [Cause.DEFINITION.value, Cause.MODEL.value]
+    of_both = [Cause.DEFINITION.value, Cause.MODEL.value, Cause.CORRECTION.value, Cause.CORRECTION_ENDED.value]
     rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
         Lake.of(settings)
         .scan("assignments")
         .filter(pl.col("snapshot_id").is_in(list(snapshots)), pl.col("changed_in") == pl.col("snapshot_id"))
-        .filter(~pl.col("cause").is_in(of_models))
+        .filter(~pl.col("cause").is_in(of_both))
         .join(users.lazy(), on="user_key", how="semi")
         .group_by("user_key")
         .agg(pl.col("cause").sort_by(rank).first().alias("of_rows"))

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from segadmin.errors import ConfigurationError, DataError, SnapshotNotFound, did_you_mean
 from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.storage.database import reading, row_number
 from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 
@@ -101,11 +102,15 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
 
 
 def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return ``user_key``, ``segment`` and ``model_version_id`` of the users of a snapshot.
+    """Return ``user_key``, ``segment``, ``model_version_id`` and ``is_corrected`` of the users of a snapshot.
 
-    The segment is null if a user has none.
+    The segment is null if a user has none; ``is_corrected`` is whether people set it.
     """
-    return assignments(settings, snapshot_id).select("user_key", "segment", "model_version_id").collect()
+    import polars as pl
+
+    is_corrected = (pl.col("overridden_by") == Override.CORRECTION.value).fill_null(value=False)
+    rows = assignments(settings, snapshot_id)
+    return rows.select("user_key", "segment", "model_version_id", is_corrected=is_corrected).collect()
 
 
 def list_snapshots(

@@ -73,7 +73,7 @@ class SnapshotState(StrEnum):
 class MergeState(StrEnum):
     """How far a merge of two users is."""
 
-    MERGING = "merging"  #: or interrupted; the next import, merge or erasure completes it
+    MERGING = "merging"  #: or interrupted; the next import, merge, erasure or job completes it
     MERGED = "merged"
     UNDOING = "undoing"  #: or interrupted; completed like a merge
     UNDONE = "undone"
