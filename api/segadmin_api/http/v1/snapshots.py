@@ -89,6 +89,8 @@ def show_diff(
         label_set=compared.later.label_set,
         earlier=compared.earlier.id or 0,
         later=compared.later.id or 0,
+        users_before=compared.users["before"].count(),
+        users_after=compared.users["after"].count(),
         stayed=compared.users.height - sum(movement.users for movement in movements),
         segments=list(compared.segments),
         matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],
