@@ -270,12 +270,13 @@ def _class(name: str, kind: type) -> Iterator[str]:
 
 
 def _operations() -> Iterator[str]:
-    """Yield the methods that both clients have: each is made from a function of calls."""
-    from segadmin_api.client import calls
+    """Yield the methods that both clients have: each is made from a function of the package calls."""
     from segadmin_api.client.operations import Operations
 
-    for method in (name for name in vars(Operations) if not name.startswith("_")):
-        function = getattr(calls, method)
+    for method, operation in vars(Operations).items():
+        if method.startswith("_"):
+            continue
+        function = operation.make
         yield f"#### Client.{method}"
         yield _signature(method, function).replace("-> Call[", "-> ").replace("]\n```", "\n```")
         yield _prose(function)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+import json
+from typing import Any, get_type_hints
 
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import PluginNotFound, did_you_mean
 from segadmin.settings import Settings
-from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption
+from segadmin.urls import mask_secrets
+from segadmin_api.option_types import type_words
+from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption, Plugins
 
 #: The kinds with contract tests.
 CHECKED = frozenset({"textualizer", "backbone", "engine", "modality"})
@@ -32,6 +35,12 @@ def list_plugins(settings: Settings, kind: str | None = None) -> list[Plugin]:
     ]
 
 
+def all_plugins(settings: Settings, kind: str | None = None) -> Plugins:
+    """Return the registered plugins, and those that could not be loaded; errors as of :func:`list_plugins`."""
+    broken = load_plugins(settings).broken.values()
+    return Plugins(items=list_plugins(settings, kind), broken=[mask_secrets(str(error)) for error in broken])
+
+
 def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
     """Return the description of a plugin, and its options with their defaults.
 
@@ -43,11 +52,15 @@ def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
     registration = load_plugins(settings).find(kind, name)
     plugin = registration.load()
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
-    options = [
-        PluginOption(name=field.name, type=str(field.type), default=_default(field)) for field in fields if field.init
-    ]
-    doc = inspect.getdoc(plugin) or ""
-    return PluginDetails(kind=kind, name=name, distribution=registration.distribution, doc=doc, options=options)
+    hints = get_type_hints(plugin, include_extras=True) if fields else {}
+    return PluginDetails(
+        kind=kind,
+        name=name,
+        distribution=registration.distribution,
+        doc=inspect.getdoc(plugin) or "",
+        options=[_option(field, hints[field.name]) for field in fields if field.init],
+        templates=getattr(plugin, "templates", {}) if kind == "textualizer" else None,
+    )
 
 
 def check_kind(kind: str) -> None:
@@ -56,7 +69,16 @@ def check_kind(kind: str) -> None:
         raise PluginNotFound(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
 
 
-def _default(field: dataclasses.Field[Any]) -> str | None:
-    if field.default is not dataclasses.MISSING:
-        return str(field.default)
-    return None if field.default_factory is dataclasses.MISSING else str(field.default_factory())
+def _option(field: dataclasses.Field[Any], hint: Any) -> PluginOption:
+    option = PluginOption(name=field.name, type=str(field.type), default=None, values=type_words(hint))
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return option
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    return option.model_copy(update={"default": str(default), "typed_default": _as_json(default)})
+
+
+def _as_json(default: Any) -> Any:
+    """Return a default as JSON has it."""
+    return json.loads(json.dumps(default, default=str))

@@ -230,7 +230,7 @@ def test_ingest_is_a_job(shop: Settings, tmp_path: Path) -> None:
 
 
 def test_the_audit_log_records_who_read_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    assert cli("audit", "list", "--action", "users").stdout.strip() == "The audit log is empty."
+    assert "Nothing matches --action users." in cli("audit", "list", "--action", "users").stdout
     cli("users", "show", WHO)
     cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")
     cli("data", "quarantine")

@@ -30,10 +30,10 @@ from segadmin.storage import api_keys
 from segadmin.storage.records import ModelVersion, Scope
 from segadmin_api.http.batching import MicroBatches, TooBusy
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
-from segadmin_api.http.events import Problem
 from segadmin_api.http.problems import problem_responses
 from segadmin_api.http.security import Requires
 from segadmin_api.http.threads import ServiceThreads
+from segadmin_api.schemas.services import Problem, ScoreAnswer, SegmentAnswer
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
@@ -75,30 +75,6 @@ class ScoreRequest(BaseModel):
         if moment is not None and not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             raise ValueError(f"the year {moment.year} is not between {_FIRST_YEAR} and {_LAST_YEAR}")
         return None if moment is None else moment.astimezone(UTC)
-
-
-class ScoreAnswer(BaseModel):
-    """The segment of a user."""
-
-    label_set: str
-    model_version: int
-    segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment.")
-    events: int = Field(description="Events in the model's window; the others are too old, or after `as_of`.")
-    problems: list[Problem] = Field(description="Events that cannot be used.")
-    corrected: bool = Field(False, description="Whether a person set the segment, see `segadmin users correct`.")
-
-
-class SegmentAnswer(BaseModel):
-    """The segment of a user in the current snapshot."""
-
-    label_set: str
-    snapshot: int
-    as_of: datetime
-    model_version: int
-    segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment, of the model.")
-    corrected: bool = Field(description="Whether a person set the segment, see `segadmin users correct`.")
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,14 @@ from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.http.v1.uploads import shown
-from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow
+from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow, Tables
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
-from segadmin_api.schemas.uploads import Dropped, Reason, Reasons, RetryRows, Upload
+from segadmin_api.schemas.quarantine import Dropped, Reason, Reasons, RetryRows
+from segadmin_api.schemas.uploads import Upload
+from segadmin_api.store_tables import store_tables
 
+tables = router("/tables", "imports")
 label_sets = router("/label-sets", "label sets")
 imports = router("/imports", "imports")
 quarantine = router("/quarantine", "imports")
@@ -47,6 +50,12 @@ OfImport = Annotated[int | None, Query(alias="import", ge=1, le=2**31 - 1, descr
 OfReason = Annotated[Name | None, Query(description="Only rows with this reason.", examples=["bad_time"])]
 #: Held while a label set is derived, which reads all events: one at a time.
 _deriving = threading.Lock()
+
+
+@tables.get("", dependencies=[allow(Scope.VIEWER)])
+def list_tables(request: Request) -> Tables:
+    """List the tables of the store with their numbers of rows."""
+    return Tables(items=store_tables(settings_of(request)))
 
 
 @label_sets.get("", dependencies=[allow(Scope.VIEWER)])

@@ -15,7 +15,9 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.enqueue import ask
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState, Scope
+from segadmin.training.study import SearchSummary
 from segadmin.urls import mask_all
+from segadmin.workflows.tune import trials_of
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, check_scope, enqueues, router, settings_of
@@ -142,6 +144,12 @@ def show_logs(
     """Show the last lines that the steps of a job have logged; of each step, the last few hundred are kept."""
     lines = step_log.log_lines(settings_of(request), job, step=step, stage=stage, limit=limit)
     return LogLines(items=list(map(LogLine.model_validate, lines)))
+
+
+@jobs.get("/{job}/trials", dependencies=[allow(Scope.VIEWER)])
+def show_trials(request: Request, job: JobNumber) -> SearchSummary:
+    """Show the trials of a hyperparameter search (a job of the kind `tune`), and the importance of each option."""
+    return trials_of(settings_of(request), job)
 
 
 @jobs.post("/{job}/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())

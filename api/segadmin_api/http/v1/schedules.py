@@ -14,6 +14,7 @@ from segadmin.storage import records
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
+from segadmin.workflows.objectives import objectives
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.jobs import check_kind, check_options
@@ -21,6 +22,7 @@ from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,
+    Objective,
     Schedule,
     ScheduleDetails,
     ScheduledJob,
@@ -49,13 +51,15 @@ def list_schedules(request: Request) -> Schedules:
 @schedules.get("/{name}", dependencies=[allow(Scope.VIEWER)])
 def show_schedule(request: Request, response: Response, name: ScheduleName) -> ScheduleDetails:
     """Show a schedule: its next slots, its latest jobs, and the slots that were missed. Its `ETag` is for changes."""
-    view = engine.view(settings_of(request), name)
+    settings = settings_of(request)
+    view = engine.view(settings, name)
     response.headers["ETag"] = schedule_etag(view.schedule)
     return ScheduleDetails(
         **_shown(view.schedule).model_dump(),
         upcoming=view.upcoming,
-        jobs=[ScheduledJob.model_validate(job) for job in view.jobs],
+        jobs=[ScheduledJob(**mask_all(job.model_dump(exclude={"asked"}))) for job in view.jobs],
         missed=[MissedSlots.model_validate(gap) for gap in view.missed],
+        freshness=[Objective.model_validate(state) for state in objectives(settings) if state.schedule == name],
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from segadmin_api.cli.option_types import type_words
+from segadmin_api.option_types import type_words
 
 
 @pytest.mark.parametrize(
