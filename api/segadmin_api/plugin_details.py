@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_type_hints
 
+from segadmin.contracts.option_text import option_text
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import PluginNotFound, did_you_mean
 from segadmin.settings import Settings
+from segadmin_api.option_types import type_words
 from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption
 
 #: The kinds with contract tests.
@@ -32,8 +35,14 @@ def list_plugins(settings: Settings, kind: str | None = None) -> list[Plugin]:
     ]
 
 
-def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
-    """Return the description of a plugin, and its options with their defaults.
+def plugin_details(settings: Settings, kind: str, name: str, translate: Callable[[str], str] = str) -> PluginDetails:
+    """Return the description of a plugin, and its options with their defaults and what they take, in words.
+
+    Args:
+        settings: which plugins there are.
+        kind: of the plugin.
+        name: of the plugin.
+        translate: returns the words of types in another language.
 
     Raises:
         PluginNotFound: there is none.
@@ -43,11 +52,19 @@ def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
     registration = load_plugins(settings).find(kind, name)
     plugin = registration.load()
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
+    hints = get_type_hints(plugin, include_extras=True)
     options = [
-        PluginOption(name=field.name, type=str(field.type), default=_default(field)) for field in fields if field.init
+        PluginOption(name=field.name, type=type_words(hints[field.name], translate), default=_default(field))
+        for field in fields
+        if field.init
     ]
     doc = inspect.getdoc(plugin) or ""
     return PluginDetails(kind=kind, name=name, distribution=registration.distribution, doc=doc, options=options)
+
+
+def summary_of(doc: str) -> str:
+    """Return the first paragraph of the description of a plugin, in one line."""
+    return " ".join(doc.split("\n\n", maxsplit=1)[0].split())
 
 
 def check_kind(kind: str) -> None:
@@ -58,5 +75,11 @@ def check_kind(kind: str) -> None:
 
 def _default(field: dataclasses.Field[Any]) -> str | None:
     if field.default is not dataclasses.MISSING:
-        return str(field.default)
-    return None if field.default_factory is dataclasses.MISSING else str(field.default_factory())
+        return _text(field.default)
+    return None if field.default_factory is dataclasses.MISSING else _text(field.default_factory())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is written
+    return "" if value is None else option_text(value)

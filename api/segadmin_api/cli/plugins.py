@@ -15,8 +15,8 @@ import typer
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
-from segadmin_api.cli.option_types import type_words
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
+from segadmin_api.option_types import type_words
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
