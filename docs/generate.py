@@ -102,8 +102,8 @@ def _permissions() -> Iterator[str]:
             rows.append(f"| `{permission.method} {permission.path.replace(':path', '')}` | {cells} |")
     yield "\n".join(rows)
     yield (
-        "Jobs of the kinds `ingest` and `retain`, and the option `tracker_options`, need an admin, and `user_ids=true` "
-        "an analyst."
+        "Jobs of the kinds `ingest` and `retain`, and the option `tracker_options`, need an admin: to enqueue and to "
+        "retry them, and to run, resume, replace or delete a schedule of theirs. `user_ids=true` needs an analyst."
     )
     yield "## Errors of all resources"
     yield "Besides what each lists:"

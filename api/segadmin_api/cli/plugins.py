@@ -63,7 +63,7 @@ def show(
         show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
     echo(f"{kind} {name}, from {plugin.distribution}\n\n{plugin.doc}\n")
-    rows = [[each.name, each.values, _shown(each.typed_default)] for each in plugin.options]
+    rows = [[each.name, each.type, _shown(each.typed_default)] for each in plugin.options]
     table("", ["option", "value", "default"], rows, empty="It takes no options.")
     if templates:
         echo("\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n")

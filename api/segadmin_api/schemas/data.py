@@ -209,10 +209,9 @@ class PluginOption(BaseModel):
     """An option of a plugin."""
 
     name: str
-    type: str
-    default: str | None = Field(description="As text; `null` if it is required.")
+    type: str = Field(description="What values it takes, in words, such as `whole number ≥ 0`.")
+    default: str | None = Field(description="As it is written; empty if there is none, `null` if it is required.")
     typed_default: Any = Field("(required)", description="Its value, where JSON has one.")
-    values: str = Field("", description="What it takes, in words.")
 
 
 class PluginDetails(Plugin):

@@ -23,7 +23,7 @@ def test_why_a_refresh_does_not_begin_is_translated() -> None:
         check_volumes([FEW])
     translated = message_text("zh", f"prepare: {refused.value}")
     assert translated.startswith(
-        "prepare：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
+        "准备：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
     )
     assert "强制继续" in translated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header, HTTPException, Path, Request, Response
@@ -17,7 +18,7 @@ from segadmin.workflows.live import objective_options
 from segadmin.workflows.objectives import objectives
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
-from segadmin_api.http.v1.jobs import check_kind, check_options
+from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
@@ -90,6 +91,7 @@ def put_schedule(
         if if_none_match is not None and row is not None:
             raise Stale(f"There is a schedule {name!r} already.")
         check_etag(row, if_match)
+        check_asked(request, row)
 
     row = engine.add(
         settings,
@@ -108,7 +110,12 @@ def put_schedule(
 @schedules.delete("/{name}", status_code=204, dependencies=[allow(Scope.OPERATOR)], responses=_CONDITIONAL)
 def remove_schedule(request: Request, name: ScheduleName, if_match: IfMatch = None) -> None:
     """Delete a schedule; the jobs that it enqueued stay."""
-    engine.remove(settings_of(request), name, check=lambda row: check_etag(row, if_match))
+
+    def check(row: records.Schedule | None) -> None:
+        check_etag(row, if_match)
+        check_asked(request, row)
+
+    engine.remove(settings_of(request), name, check=check)
 
 
 @schedules.post("/{name}/pause", dependencies=[allow(Scope.OPERATOR)], responses=changes())
@@ -120,18 +127,14 @@ def pause_schedule(request: Request, name: ScheduleName) -> Schedule:
 @schedules.post("/{name}/resume", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def resume_schedule(request: Request, name: ScheduleName) -> Schedule:
     """Go on from the next slot; those that passed meanwhile are not made up for."""
-    return _shown(engine.resume(settings_of(request), name))
+    return _shown(engine.resume(settings_of(request), name, check=partial(check_asked, request)))
 
 
 @schedules.post("/{name}/run", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
     """Enqueue the job of a schedule now, out of turn."""
     settings = settings_of(request)
-
-    def check(row: records.Schedule | None) -> None:
-        check_kind(request, row.kind if row is not None else "")
-
-    done = engine.run(settings, dispatcher(settings), name, check=check)
+    done = engine.run(settings, dispatcher(settings), name, check=partial(check_asked, request))
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 
