@@ -86,7 +86,8 @@ def run(
 def _run_several(settings: Settings, application: partial[Shield], number: int, options: dict[str, Any]) -> None:
     """Start and watch processes that share a socket, and start those again that end."""
     os.environ.update(thread_limits(number))
-    with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+    where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=where) as folder:
         processes = Processes(number, Path(folder) / "counts.db")
         config = uvicorn.Config(
             partial(_application, settings, application, processes),
