@@ -35,8 +35,9 @@ from segadmin_worker.services import thread_limits
 log = logging.getLogger(__name__)
 #: Seconds that a connection waits for its next request, and that running requests have when the server stops.
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
-#: Seconds after which a process that does not answer its parent is replaced; one that loads a model may be silent.
-_SILENT_SECONDS = 30
+#: Seconds after which a process that does not answer its parent is replaced; one that loads a model may be silent. If
+#: it is killed while its parent waits for the answer, the parent notices only then.
+_SILENT_SECONDS = 15
 #: A folder in memory on Linux: what is there needs no disk, which may be full.
 _MEMORY = Path("/dev/shm")  # noqa: S108  (the folder in it is private)
 
