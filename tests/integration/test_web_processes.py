@@ -218,7 +218,7 @@ def test_streams_are_divided(server: Server) -> None:
 def test_a_killed_process_is_replaced(server: Server) -> None:
     killed, stays = server.children
     killed.kill()
-    wait_until(lambda: {child.pid for child in server.children} - {killed.pid, stays.pid}, 30, "another one starts")
+    wait_until(lambda: {child.pid for child in server.children} - {killed.pid, stays.pid}, 60, "another one starts")
     [new] = [child for child in server.children if child.pid != stays.pid]
     wait_until(lambda: f"startup complete. pid={new.pid}" in server.log, 60, "it answers")
     with server.each() as clients:

@@ -35,8 +35,9 @@ from segadmin_worker.services import thread_limits
 log = logging.getLogger(__name__)
 #: Seconds that a connection waits for its next request, and that running requests have when the server stops.
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
-#: Seconds after which a process that does not answer its parent is replaced; one that loads a model may be silent.
-_SILENT_SECONDS = 30
+#: Seconds after which a process that does not answer its parent is replaced; one that loads a model may be silent. If
+#: it is killed while its parent waits for the answer, the parent notices only then.
+_SILENT_SECONDS = 15
 #: A folder in memory on Linux: what is there needs no disk, which may be full.
 _MEMORY = Path("/dev/shm")  # noqa: S108  (the folder in it is private)
 
@@ -86,9 +87,8 @@ def run(
 def _run_several(settings: Settings, application: partial[Shield], number: int, options: dict[str, Any]) -> None:
     """Start and watch processes that share a socket, and start those again that end."""
     os.environ.update(thread_limits(number))
-    with tempfile.TemporaryDirectory(
-        prefix="segadmin-web-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None
-    ) as folder:
+    where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=where) as folder:
         processes = Processes(number, Path(folder) / "counts.db")
         config = uvicorn.Config(
             partial(_application, settings, application, processes),
