@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from sqlmodel import col, select
 
-from segadmin.storage.records import Scope
+from segadmin.jobs.run import run_step
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, JobState, Scope, Step, StepState
 from segadmin_api.cli import COMMANDS, app
 from segadmin_api.cli.remote import LOCAL
 from tests.api import Api
 from tests.conftest import Cli
-from tests.planted import LABELS
+from tests.planted import LABELER, LABELS, nothing_runs
 
 #: Commands that read, each run here and on a server.
 READ = (
@@ -70,7 +75,15 @@ REFUSED = (
 )
 #: Commands that change something on the server, or write a file, each tested below or in ``test_v1_client``.
 CHANGE = {
-    *("data forget", "data import events", "data import items", "data import labels", "data label", "data mappings"),
+    *(
+        "data forget",
+        "data import events",
+        "data import items",
+        "data import labels",
+        "data label",
+        "data mappings",
+        "data preview",
+    ),
     *("data mappings save", "data mappings remove", "data merge", "data profile", "doctor", "enqueue", "feeds add"),
     *("feeds remove", "feeds deliver", "jobs cancel", "jobs retry", "jobs watch", "keys create", "models promote"),
     *("plugins check", "report", "schedule add", "schedule resume", "segments describe", "settings"),
@@ -209,10 +222,11 @@ def test_segments_are_described_and_models_promoted(there: Any) -> None:
     assert "what it is for: Call them." in written
     assert "Call them." in there("segments", "list").stdout
     assert len(json.loads(there("segments", "describe", "high", "--history", "--json").stdout)) == 1
-    assert f"Version 1 is champion of '{LABELS}'" in there("models", "promote", "1", "--reason", "again").stdout
+    refused = there("models", "promote", "1", "--reason", "again", check=False)
+    assert (refused.returncode, f"Version 1 is champion of '{LABELS}' already" in refused.stderr) == (1, True)
 
 
-def test_mappings_labels_merges_and_erasures(there: Any, tmp_path: Any) -> None:
+def test_mappings_labels_merges_and_erasures(there: Any, tmp_path: Path) -> None:
     file = tmp_path / "ours.toml"
     file.write_text('[columns]\nuser = "customer"\n')
     assert "saved as ours" in there("data", "mappings", "save", "ours", str(file)).stdout
@@ -220,7 +234,10 @@ def test_mappings_labels_merges_and_erasures(there: Any, tmp_path: Any) -> None:
     assert (refused.returncode, "There is a mapping 'ours' already" in refused.stderr) == (1, True)
     assert 'user = "customer"' in there("data", "mappings", "show", "ours").stdout
     assert "is removed" in there("data", "mappings", "remove", "ours", "--yes").stdout
-    there("data", "label", "second", "-o", "horizon_days=14")
+    options = (word for name, value in LABELER.items() for word in ("-o", f"{name}={value}"))
+    there("data", "label", "second", *options)
+    slash = there("data", "label", "a/b", *options, check=False)
+    assert (slash.returncode, "has a slash" in slash.stderr) == (1, True)
     assert "second" in there("data", "list").stdout
     merged = there("data", "merge", "user-7", "user-8", "--yes").stdout
     assert ", merged (" in merged
@@ -233,7 +250,7 @@ def test_mappings_labels_merges_and_erasures(there: Any, tmp_path: Any) -> None:
     assert (gone.returncode, "is not known; nothing was erased" in gone.stderr) == (1, True)
 
 
-def test_reports_are_saved(there: Any, tmp_path: Any) -> None:
+def test_reports_are_saved(there: Any, tmp_path: Path) -> None:
     there("report", "--html", str(tmp_path / "report.html"))
     assert "<html" in (tmp_path / "report.html").read_text()
     refused = there("report", "--charts", str(tmp_path), check=False)
@@ -246,3 +263,46 @@ def test_a_key_without_the_scope_says_which_is_needed(api: Api, cli: Cli) -> Non
     done = cli("keys", "list", check=False, **where)
     assert (done.returncode, "segadmin keys create NAME --role admin" in done.stderr) == (1, True)
     assert cli("users", "show", "user-1", **where).stdout.startswith("user ")
+
+
+@pytest.fixture
+def worked(api: Api, there: Any) -> Any:
+    """Run a command on a server while this process does what its workers would."""
+
+    def run(*words: str, **options: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(there, *words, **options)
+            while not done.done():
+                with transaction(api.settings) as session:
+                    going = select(Job.id).where(col(Job.state).in_([JobState.QUEUED, JobState.RUNNING]))
+                    todo = select(Step.id).where(Step.state == StepState.READY, col(Step.job_id).in_(going))
+                    ready = session.exec(todo).all()
+                for step in ready:
+                    run_step(api.settings, lambda _: None, step or 0, "me")
+                wait([done], timeout=0.2)
+            return done.result()
+
+    return run
+
+
+def test_files_are_imported_and_exported(worked: Any, there: Any, api: Api, tmp_path: Path) -> None:
+    nothing_runs(api.settings)
+    file = tmp_path / "more.csv"
+    file.write_text("customer,kind,item,at\nuser-1,view,i1,2026-01-01T10:00:00Z\nuser-2,view,i1,never\n")
+    mapped = ("--map", "user=customer")
+    previewed = there("data", "preview", str(file), *mapped).stdout
+    assert "more.csv: 1 of the first 2 rows can be used as events." in previewed
+    assert "bad_time: 1 row" in previewed
+    imported = worked("data", "import", "events", str(file), *mapped).stdout
+    assert "events: 1 of 2 rows kept from more.csv." in imported
+    number = imported.partition("--import ")[2].split()[0]
+    assert "bad_time" in there("data", "quarantine", "--import", number).stdout
+    assert "Deleted 1 row" in there("data", "quarantine", "--import", number, "--drop", "--yes").stdout
+    again = worked("data", "import", "events", str(file), *mapped).stdout
+    assert "more.csv was imported before" in again
+    missing = there("data", "import", "events", str(tmp_path / "none.csv"), check=False)
+    assert (missing.returncode, "none.csv is no file of this machine" in missing.stderr) == (1, True)
+    exported = worked("snapshots", "export", "--out", str(tmp_path / "high.csv"), "--segment", "high").stdout
+    lines = (tmp_path / "high.csv").read_text().splitlines()
+    assert f"Wrote {len(lines) - 1} users of snapshot" in exported
+    assert lines[0].startswith("user,segment")

@@ -119,7 +119,7 @@ def test_files_are_uploaded_in_pieces_and_imported(api: Api, tmp_path: Path) -> 
         assert (previewed.upload.choice.table, previewed.result.problem) == ("events", "")
         assert [each.id for each in client.list_uploads().items] == [upload.id]
         done = client.import_upload(upload.id)
-        assert client.show_job(done.job).kind == "import"
+        assert client.show_job(done.job).kind == "import-upload"
         client.cancel_job(done.job)
         client.remove_upload(upload.id)
         with pytest.raises(UploadNotFound):
@@ -310,9 +310,9 @@ def other_server(status: int, content: bytes, kind: str) -> Iterator[str]:
             404,
             b'{"detail": "Not Found"}',
             "application/problem+json",
-            "does not know GET /v1/whoami .* Update the older",
+            "does not know GET /v1/whoami, .* Update the",
         ),
-        (200, b'{"name": "ann"}', "application/json", "answers GET /v1/whoami in another way .* Update the older"),
+        (200, b'{"name": "ann"}', "application/json", "answers GET /v1/whoami in another way .* Update the"),
         (404, b"<html>", "text/html", "is no segadmin server: it answered 404"),
         (401, b'{"detail": "There is no such key."}', "application/json", "no such key. .*SEGADMIN_KEY.* keys create"),
     ],

@@ -28,7 +28,6 @@ LOCAL: dict[str, str] = {
     "jobs quarantine": "It is about the broker. Run it on a machine that has SEGADMIN_BROKER_URL.",
     "models export": "It reads the weights in the store. Run it on a machine that has the store.",
     "models import": "It writes the weights to the store. Run it on a machine that has the store.",
-    "data preview": "It reads a file of this machine. Upload it to see a preview: page Data → Upload a file.",
     "data inbox": "It is about files of the store. Run it on a machine that has the store.",
     "data interrupted": "It is about files of the store. Run it on a machine that has the store.",
     "data generate": "It writes files on this machine. Unset SEGADMIN_SERVER.",

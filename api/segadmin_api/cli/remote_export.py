@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from segadmin.errors import ConfigurationError
-from segadmin_api.cli.sources import view_of
-from segadmin_api.cli.watch import watch
 
 if TYPE_CHECKING:
     from segadmin_api.client import Client
@@ -40,6 +38,9 @@ def finished(client: Client, job: int) -> JobDetails:
     Raises:
         typer.Exit: it did not succeed, which is printed.
     """
+    from segadmin_api.cli.sources import view_of
+    from segadmin_api.cli.watch import watch
+
     if code := watch(lambda number: view_of(client.show_job(number)), job, quiet=True):
         raise typer.Exit(code)
     return client.show_job(job)

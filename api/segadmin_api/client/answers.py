@@ -69,7 +69,8 @@ def read(call: Call[Answer], response: httpx.Response, server: str) -> Answer:
     try:
         return call.answer.model_validate_json(response.content)
     except ValidationError:
-        raise _unexpected(server, f"answers {call.method} {call.path} in another way") from None
+        way = "in another way than this client expects, as a server of another version would"
+        raise ServerUnavailable(f"{server} answers {call.method} {call.path} {way}. {_update(server)}") from None
 
 
 def error_of(response: httpx.Response, server: str) -> SegadminError:
@@ -86,7 +87,10 @@ def error_of(response: httpx.Response, server: str) -> SegadminError:
     if response.status_code in _UNKNOWN_ROUTE and facts.get("detail", "Not Found") in _UNKNOWN_ROUTE.values():
         if "detail" not in facts:
             return ServerUnavailable(f"{server} is no segadmin server: it answered {response.status_code}. {_CHECK}")
-        return _unexpected(server, f"does not know {response.request.method} {response.request.url.path}")
+        route = f"{response.request.method} {response.request.url.path}"
+        return ServerUnavailable(
+            f"{server} does not know {route}, as a server of another version would. {_update(server)}"
+        )
     if response.status_code == 401:
         detail = f"{detail.rstrip('.')}. {_KEY}" if "segadmin keys" not in detail else detail
     default = ServerUnavailable if response.status_code >= 500 or response.status_code == 429 else SegadminError
@@ -115,9 +119,7 @@ def unreachable(server: str, error: Exception) -> ServerUnavailable:
     return ServerUnavailable(f"{server} does not answer: {error or type(error).__name__}. {_CHECK}")
 
 
-def _unexpected(server: str, what: str) -> ServerUnavailable:
+def _update(server: str) -> str:
+    """Return how to bring the client and the server to one version."""
     ours = version("segadmin")
-    return ServerUnavailable(
-        f"{server} {what} than this client, segadmin {ours}, expects. It is probably of another version, see: "
-        f"{server}/openapi.json. Update the older one: pip install --upgrade segadmin"
-    )
+    return f"This is segadmin {ours}; see {server}/openapi.json. Update the older one: pip install --upgrade segadmin"

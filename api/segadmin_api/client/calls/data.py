@@ -68,9 +68,9 @@ def list_quarantine_reasons(*, import_id: int | None = None) -> Call[Reasons]:
     return Call("GET", "/v1/quarantine/reasons", Reasons, {"import": import_id})
 
 
-def save_quarantine(import_id: int, out: Path, *, reason: str | None = None) -> Call[SavedFile]:
+def save_quarantine(import_id: int, out: Path | str, *, reason: str | None = None) -> Call[SavedFile]:
     """Write the rows of an import that are in quarantine to ``out``, as CSV, for correction."""
-    return Call("GET", "/v1/quarantine/file", SavedFile, {"import": import_id, "reason": reason}, out=out)
+    return Call("GET", "/v1/quarantine/file", SavedFile, {"import": import_id, "reason": reason}, out=Path(out))
 
 
 def retry_quarantine(import_id: int, *, reason: str | None = None) -> Call[Upload]:

@@ -87,9 +87,9 @@ def export_snapshot(
     return Call("POST", "/v1/exports", Enqueued, body={**whom, **cell, **form}, headers=once(key))
 
 
-def save_export(job: int, out: Path) -> Call[SavedFile]:
+def save_export(job: int, out: Path | str) -> Call[SavedFile]:
     """Write the file that the job of :func:`export_snapshot` made, when it has succeeded, to ``out``."""
-    return Call("GET", f"/v1/exports/{job}/file", SavedFile, out=out)
+    return Call("GET", f"/v1/exports/{job}/file", SavedFile, out=Path(out))
 
 
 def list_moved_users(
@@ -118,11 +118,16 @@ def list_typical_users(
 
 
 def save_report(
-    out: Path, snapshot: int | str = "current", *, labels: str | None = None, language: str = "en", zone: str = "UTC"
+    out: Path | str,
+    snapshot: int | str = "current",
+    *,
+    labels: str | None = None,
+    language: str = "en",
+    zone: str = "UTC",
 ) -> Call[SavedFile]:
     """Write the report of a snapshot for business people, one HTML file, to ``out``."""
     query = {"labels": labels, "language": language, "zone": zone}
-    return Call("GET", f"/v1/snapshots/{part(snapshot)}/report", SavedFile, query, out=out)
+    return Call("GET", f"/v1/snapshots/{part(snapshot)}/report", SavedFile, query, out=Path(out))
 
 
 def list_drift(*, labels: str | None = None, limit: int = 50, cursor: str | None = None) -> Call[Page[DriftLine]]:

@@ -66,7 +66,7 @@ def list_label_sets(request: Request) -> LabelSets:
     return LabelSets(items=[LabelSet.model_validate(row) for row in rows])
 
 
-@label_sets.get("/{name}", dependencies=[allow(Scope.VIEWER)])
+@label_sets.get("/{name:path}", dependencies=[allow(Scope.VIEWER)])
 def show_label_set(request: Request, name: LabelSetName) -> LabelSet:
     """Show a label set."""
     with reading(settings_of(request)) as session:
@@ -77,7 +77,7 @@ def show_label_set(request: Request, name: LabelSetName) -> LabelSet:
     return LabelSet.model_validate(row)
 
 
-@label_sets.put("/{name}", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+@label_sets.put("/{name:path}", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def derive_label_set(request: Request, name: LabelSetName, wanted: LabelRequest) -> LabelSet:
     """Derive labels from events, replacing a label set of the same name. It reads all events, which takes a while."""
     if not _deriving.acquire(blocking=False):
