@@ -327,7 +327,14 @@ def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return keep_users(trained_home, tmp_path_factory.mktemp("small") / "home", USERS)
 
 
-@pytest.mark.parametrize("sequences", [5, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])])
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        5,
+        pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3_600)]),
+    ],
+)
 def test_any_sequence_of_refreshes_equals_a_full_score(small_home: Path, sequences: int) -> None:
     Refreshes.trained = small_home
     checks = hypothesis_settings(
