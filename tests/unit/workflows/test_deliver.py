@@ -219,6 +219,27 @@ def test_a_stream_keeps_its_latest_entries_and_belongs_to_one_feed(history: Hist
     assert "which the feed b did not add. Add a feed with another stream" in (find_feed(settings, "b").feed.error or "")
 
 
+def test_what_a_stream_lost_at_its_end_is_delivered_again(history: History) -> None:
+    """Redis was killed, and its disk has the stream as it was a second before."""
+    add_feed(history.settings, "stream", "redis-stream", {})
+    with redis_server(history.settings):
+        history.deliver()
+        for segments in ({1: "low", 2: "high", 3: "high"}, {1: "mid", 2: "low"}, {1: "mid", 2: "low"}):
+            history.publish(segments)
+            history.deliver()
+        written = stream_records(history.settings, "segadmin:changes")
+    assert len(written) > 5
+    with redis_server(history.settings), redis.Redis(unix_socket_path=str(history.settings.redis_socket)) as client:
+        for record in written[:4]:
+            fields = {name: value for name, value in record.items() if value is not None}
+            client.xadd("segadmin:changes", fields, id=f"{record['sequence']}-{record['position']}")
+        assert history.deliver() == {"stream": 0}, "it is asked when there is something new"
+        history.publish({1: "high", 2: "low"})
+        history.deliver()
+        history.check(stream_records(history.settings, "segadmin:changes"))
+    assert [feed.lag for feed in list_feeds(history.settings)] == [0]
+
+
 def test_a_process_killed_after_the_receiver_stored_a_batch(history: History) -> None:
     receiver, settings = Receiver("secret"), history.settings
     write_changes(settings, LABELS)
