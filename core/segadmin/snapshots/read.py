@@ -59,7 +59,7 @@ def snapshot_at(session: Session, moment: datetime, label_set: str | None = None
     newest = query.where(SegmentSnapshot.label_set == name).order_by(
         col(SegmentSnapshot.as_of).desc(), col(SegmentSnapshot.id).desc()
     )
-    snapshot = session.exec(newest).first()
+    snapshot = session.exec(newest.limit(1)).first()
     if snapshot is None:
         raise ConfigurationError(
             f"No snapshot of {name!r} is as of {moment:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list"
