@@ -29,17 +29,17 @@ demo-zh: $(VENV)/.installed-demo,e5  ## Run a synthetic Chinese shop, start to f
 test: install  ## Run the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-slow: install  ## Run the tests that take minutes
-	$(BIN)/pytest -m slow -n 2 --dist worksteal
+test-slow: install  ## Run the tests that take minutes, also those that CI leaves out
+	$(BIN)/pytest -m 'slow or long' -n 2 --dist worksteal
 
 test-install: install  ## Test the built wheel with each documented set of extras, in clean environments
-	$(BIN)/pytest -m install -n 2 --dist worksteal
+	$(BIN)/pytest -m install tests/integration -n 2 --dist worksteal
 
 privacy: install  ## Erase users and search every byte of the home for them
 	$(BIN)/pytest -m privacy tests/privacy -n 2 --dist worksteal
 
 faults: install  ## Run the fault-injection tests
-	$(BIN)/python -m pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report
+	$(BIN)/python -m pytest -m faults tests/faults -n 3 --dist worksteal --timeout 400 -p tests.faults.report
 
 faults-mutants: install  ## Remove safeguards one by one and check that a fault-injection test fails
 	$(BIN)/python -m tests.faults.mutants

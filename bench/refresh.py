@@ -5,6 +5,9 @@ one that reads only users with new events (``--time on-event``), one after anoth
 reads everybody (``exact``), and one without anything new. Last, two snapshots are compared. All
 steps run by the engine in one process pinned to one core. The last line is JSON: seconds, and ratios to the full score.
 
+Of each job there are the seconds until its snapshot was published, and those of all its work: the drift report and the
+profiles of segments follow the publication, once a day. Ratios are to the same of the full score.
+
     python -m bench.refresh [--users 10000] [--backbone minilm] [--buckets 16]
 """
 
@@ -16,7 +19,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,17 +27,32 @@ from typing import Any
 import polars as pl
 
 from bench.scale import result_of, run_job, start
+from segadmin.jobs.control import view
 from segadmin.settings import Settings
 
 #: Fraction of the users who do something between two snapshots.
 CHANGED = 0.01
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return how long a call takes."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+@dataclass(frozen=True)
+class Taken:
+    """The seconds that a job took, from when it was enqueued."""
+
+    published: float  #: until its snapshot was published
+    whole: float  #: until all its work was done
+
+    @classmethod
+    def of(cls, settings: Settings, number: int) -> Taken:
+        """Return how long a job has taken."""
+        job, steps = view(settings, number).job, view(settings, number).steps
+        [published] = [step.finished_at for step in steps if step.stage == "publish"]
+        assert published is not None
+        assert job.finished_at is not None
+        return cls(*((end - job.created_at).total_seconds() for end in (published, job.finished_at)))
+
+    def ratios(self, other: Taken) -> dict[str, float]:
+        """Return the ratios to what another job took."""
+        return {name: round(value / asdict(other)[name], 4) for name, value in asdict(self).items()}
 
 
 def buy_something(settings: Settings, folder: Path, part: int) -> int:
@@ -67,21 +85,31 @@ def measure(folder: str, home: str, buckets: str) -> dict[str, Any]:
 
     settings = Settings(home=Path(home), buckets=int(buckets))
 
-    def job(kind: str, **options: str) -> float:
-        return seconds(lambda: run_job(settings, kind, {"model": "champion", "labels": "segment", **options}))
+    def job(kind: str, **options: str) -> Taken:
+        number = run_job(settings, kind, {"model": "champion", "labels": "segment", **options})
+        return Taken.of(settings, number)
 
-    taken: dict[str, Any] = {"score": job("score")}
-    taken["changed"] = buy_something(settings, Path(folder), 0)
-    taken["refresh"] = job("refresh", time="on-event")
+    jobs = {"score": job("score")}
+    changed = buy_something(settings, Path(folder), 0)
+    jobs["refresh"] = job("refresh", time="on-event")
     buy_something(settings, Path(folder), 1)
-    taken["refresh_exact"] = job("refresh", time="exact")
-    taken["nothing_new"] = job("refresh", time="on-event")
+    jobs["refresh_exact"] = job("refresh", time="exact")
+    jobs["nothing_new"] = job("refresh", time="on-event")
     with reading(settings) as session:
         snapshots = [session.get_one(SegmentSnapshot, number) for number in (2, 3, 4)]
     scored, refreshed, exact = snapshots
-    assert refreshed.rescored == taken["changed"], (refreshed.rescored, taken["changed"])
-    taken["diff"] = seconds(lambda: diff(settings, scored, refreshed).movements)
-    return taken | {"users": scored.users, "rescored_exact": exact.rescored, "rescored_by_exact": exact.rescored_by}
+    assert refreshed.rescored == changed, (refreshed.rescored, changed)
+    began = time.perf_counter()
+    diff(settings, scored, refreshed).movements  # noqa: B018  (computed when it is read)
+    return {
+        **{name: asdict(taken) for name, taken in jobs.items()},
+        "ratios_to_score": {name: taken.ratios(jobs["score"]) for name, taken in jobs.items() if name != "score"},
+        "diff": time.perf_counter() - began,
+        "users": scored.users,
+        "changed": changed,
+        "rescored_exact": exact.rescored,
+        "rescored_by_exact": exact.rescored_by,
+    }
 
 
 def main() -> None:
@@ -100,10 +128,9 @@ def main() -> None:
         shop = (f"{folder}/shop", home, str(options.users), buckets, options.backbone)
         result_of(start(0, "bench.scale", "synthetic_shop", *shop))
         taken = result_of(start(0, "bench.refresh", "measure", folder, home, buckets))
-    ratios = {name: round(taken[name] / taken["score"], 4) for name in ("refresh", "refresh_exact", "nothing_new")}
-    figures = {name: round(value, 2) if isinstance(value, float) else value for name, value in taken.items()}
+    figures: dict[str, Any] = json.loads(json.dumps(taken), parse_float=lambda text: round(float(text), 4))
     print(" · ".join(f"{name} {value}" for name, value in figures.items()))
-    print(json.dumps({"bench": "refresh", "backbone": options.backbone, **figures, "ratios_to_score": ratios}))
+    print(json.dumps({"bench": "refresh", "backbone": options.backbone, **figures}))
 
 
 if __name__ == "__main__":

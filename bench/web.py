@@ -1,9 +1,11 @@
 """How quick the web application is with a million users: pages, API, submissions under retries, and many jobs.
 
-A home is written by :mod:`bench.web_home` and served by the real server, one process. Requests arrive at fixed times,
-whether the ones before were answered or not, and latency counts from the time at which a request was due. The parts:
+A home is written by :mod:`bench.web_home` and served by the real server, once for each number of its processes that
+``--processes`` names. Requests arrive at fixed times, whether the ones before were answered or not, and latency counts
+from the time at which a request was due. The parts:
 
-- ``reads``: requests a second, pages and API mixed as :data:`bench.web_reads.MIX` says, for some seconds;
+- ``reads``: requests a second, pages and API mixed as :data:`bench.web_reads.MIX` says, for some seconds; with the
+  cores that the server, the client and other programs used;
 - ``sizes``: kilobytes of each page with all it loads, as a browser receives it, with and without charts;
 - ``paint``: first contentful paint of the overview, the segments and a user in Chromium, three times each, cold;
 - ``submissions``: jobs enqueued by clients who give up on one answer in three and send it again: each is there once;
@@ -16,6 +18,7 @@ whether the ones before were answered or not, and latency counts from the time a
 The last line is JSON.
 
     python -m bench.web [--users 1000000] [--rate 200] [--seconds 60] [--jobs 1000000] [--only reads,jobs] [--home DIR]
+                        [--processes 1,2]
 """
 
 from __future__ import annotations
@@ -246,6 +249,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--only", default=",".join(PARTS), help=f"of: {', '.join(PARTS)}")
+    parser.add_argument("--processes", default="1", help="of the server: one number, or several one after the other")
     parser.add_argument("--home", type=Path, help="an empty or earlier folder for the home, which is kept")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -257,11 +261,14 @@ def main() -> None:
         key = api_keys.create(settings, f"bench {time.time():.0f}", Scope.ADMIN)
         from tests.servers import web_server
 
-        url = stack.enter_context(web_server(settings, SEGADMIN_WEB_REQUESTS_PER_SECOND="0"))
-        results: dict[str, Any] = {"bench": "web", "users": options.users, "goals": GOALS}
-        for part in options.only.split(","):
-            results[part] = PARTS[part](Site(settings, url, key), options)
-            print(part, json.dumps(results[part]), flush=True)
+        results: dict[str, Any] = {"bench": "web", "users": options.users, "goals": GOALS, "processes": {}}
+        for number in options.processes.split(","):
+            limits = {"SEGADMIN_WEB_REQUESTS_PER_SECOND": "0", "SEGADMIN_WEB_PROCESSES": number}
+            with web_server(settings, **limits) as url:
+                measured = results["processes"][number] = {}
+                for part in options.only.split(","):
+                    measured[part] = PARTS[part](Site(settings, url, key), options)
+                    print(number, part, json.dumps(measured[part]), flush=True)
     print(json.dumps(results))
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import psutil
 
 #: What is read, and how often: mostly what people and services look at all day.
 MIX = {
@@ -74,15 +75,28 @@ def _received(client: httpx.Client, path: str) -> int:
 
 
 def reads(url: str, headers: Mapping[str, str], users: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
-    """Send reads at fixed times and return their latencies in milliseconds."""
+    """Send reads at fixed times and return their latencies in milliseconds, and who used how many cores meanwhile."""
     chosen = random.Random(11)
     asked = [
         path.format(user=chosen.choice(users), number=chosen.randrange(100_000))
         for path in chosen.choices(list(MIX), list(MIX.values()), k=int(rate * seconds))
     ]
-    warm = [path.format(user=users[0], number=5) for path in MIX] * 3
+    warm = [path.format(user=users[0], number=5) for path in MIX] * 12  # models are loaded meanwhile
     asyncio.run(_Clients(url, headers).run(warm, 20))
-    return asyncio.run(_Clients(url, headers).run(asked, rate))
+    began, before = time.perf_counter(), _processor_seconds()
+    result = asyncio.run(_Clients(url, headers).run(asked, rate))
+    after, taken = _processor_seconds(), time.perf_counter() - began
+    cores = {name: round((after[name] - before[name]) / taken, 2) for name in before}
+    return {**result, "cores": cores, "server_ms": round(1000 * (after["server"] - before["server"]) / len(asked), 2)}
+
+
+def _processor_seconds() -> dict[str, float]:
+    """Return the processor time until now: of the server, of this client, and of all other programs."""
+    servers = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    server, client = sum(times.user + times.system for times in servers), time.process_time()
+    machine = psutil.cpu_times()
+    busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
+    return {"server": server, "client": client, "others": busy - server - client}
 
 
 class _Clients:

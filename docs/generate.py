@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ def _permissions() -> Iterator[str]:
             rows.append(f"| `{permission.method} {permission.path.replace(':path', '')}` | {cells} |")
     yield "\n".join(rows)
     yield (
-        "Jobs of the kinds `ingest` and `retain`, and the option `tracker_options`, need an admin, and `user_ids=true` "
-        "an analyst."
+        "Jobs of the kinds `ingest` and `retain`, and the option `tracker_options`, need an admin: to enqueue and to "
+        "retry them, and to run, resume, replace or delete a schedule of theirs. `user_ids=true` needs an analyst."
     )
     yield "## Errors of all resources"
     yield "Besides what each lists:"
@@ -258,26 +259,24 @@ def _class(name: str, kind: type) -> Iterator[str]:
         yield "\n".join(["| attribute | type | default | meaning |", "|---|---|---|---|", *rows])
     for method, value in vars(kind).items():
         function = getattr(value, "__func__", value)
-        if method.startswith("_") or method in attributes or not (callable(function) or isinstance(value, property)):
+        getter = getattr(value, "fget", None) or (value.func if isinstance(value, cached_property) else None)
+        if method.startswith("_") or method in attributes or not (callable(function) or getter):
             continue
         yield f"#### {name}.{method}"
-        yield (
-            f"Property, `{value.fget.__annotations__['return']}`."
-            if isinstance(value, property)
-            else _signature(method, function)
-        )
+        yield f"Property, `{getter.__annotations__['return']}`." if getter else _signature(method, function)
         yield _prose(value)
     if name == "Client":
         yield from _operations()
 
 
 def _operations() -> Iterator[str]:
-    """Yield the methods that both clients have: each is made from a function of calls."""
-    from segadmin_api.client import calls
+    """Yield the methods that both clients have: each is made from a function of the package calls."""
     from segadmin_api.client.operations import Operations
 
-    for method in (name for name in vars(Operations) if not name.startswith("_")):
-        function = getattr(calls, method)
+    for method, operation in vars(Operations).items():
+        if method.startswith("_"):
+            continue
+        function = operation.make
         yield f"#### Client.{method}"
         yield _signature(method, function).replace("-> Call[", "-> ").replace("]\n```", "\n```")
         yield _prose(function)

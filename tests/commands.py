@@ -1,9 +1,9 @@
-"""``segadmin`` commands in processes of their own that need not import everything again.
+"""Commands, web servers and Celery workers in processes of their own that need not import everything again.
 
 Starting Python and importing costs a second of processor time for every command, and the tests run hundreds. So one
 process imports what commands need and does nothing else; each command is a fork of it with the environment, folder and
-streams of whoever asks. What a command does, prints and leaves behind is that of ``python -m segadmin_api.cli``; that
-commands import only what they need is tested with processes started anew.
+streams of whoever asks. What a command does, prints and leaves behind is that of ``python -m segadmin_api.cli`` or
+``python -m celery``; that commands import only what they need is tested with processes started anew.
 """
 
 from __future__ import annotations
@@ -14,63 +14,127 @@ import importlib
 import json
 import os
 import pkgutil
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 #: Commands import these inside functions. None may start a thread or read a setting when it is imported.
-_PRELOADED = ("alembic.command", "deltalake", "polars", "rich.console", "rich.table", "segadmin_worker.client")
+_PRELOADED = (
+    *("alembic.command", "deltalake", "polars", "rich.console", "rich.table", "segadmin_worker.client"),
+    *("segadmin_api.http.server", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
+    *("celery.bin.celery", "celery.apps.beat", "celery.apps.worker", "celery.concurrency.prefork"),
+    *("celery.worker.consumer.consumer", "kombu.transport.redis", "segadmin_worker.consumer", "segadmin.workflows"),
+)
 #: Few commands import these, and they take seconds; so they come when nobody asks for a while.
 _PRELOADED_LATER = ("torch", "transformers", "sklearn.linear_model")
 _REQUEST_BYTES = 1 << 20
 
 
+class Command:
+    """A command that was started: as much of :class:`subprocess.Popen` as tests need."""
+
+    def __init__(self, words: Sequence[str], connection: socket.socket) -> None:
+        self._words, self._connection = words, connection
+        self._status: int | None = None
+        self.pid = int(connection.recv(64))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return its exit status.
+
+        Raises:
+            TimeoutExpired: it goes on for more than ``timeout`` seconds.
+        """
+        if self._status is None:
+            self._connection.settimeout(timeout)
+            try:
+                self._status = os.waitstatus_to_exitcode(int(self._connection.recv(64)))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
+            self._connection.close()
+        return self._status
+
+    def poll(self) -> int | None:
+        """Return its exit status; ``None`` while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it has not ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
 class CommandServer:
     """The process that commands are forked from."""
 
-    def __init__(self, address: Path) -> None:
+    def __init__(self, address: Path, process: subprocess.Popen[bytes]) -> None:
         self._address = address
+        self._process = process  # it ends when nobody holds the other end of its input any more
+
+    def start(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        out: IO[bytes],
+        err: IO[bytes],
+        *,
+        folder: Path | None = None,
+        umask: int = 0o022,
+    ) -> Command:
+        """Start ``segadmin …`` or ``celery …`` in ``folder``, else in this one, begun with ``umask``."""
+        request = {
+            "words": list(words),
+            "environment": dict(environment),
+            "folder": str(folder or Path.cwd()),
+            "umask": umask,
+        }
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
+        connection.connect(str(self._address))
+        socket.send_fds(connection, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+        return Command(words, connection)
 
     def run(
         self, words: Sequence[str], environment: Mapping[str, str], timeout: float, umask: int = 0o022
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``segadmin`` with ``words`` in this folder, begun with ``umask``; output is captured.
+        """Run ``segadmin`` to its end, as :meth:`start` does; output is captured.
 
         Raises:
             TimeoutExpired: it took more than ``timeout`` seconds, and was killed.
         """
-        request = {
-            "words": list(words),
-            "environment": dict(environment),
-            "folder": str(Path.cwd()),
-            "umask": umask,
-        }
-        with (
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection,
-        ):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
-            connection.connect(str(self._address))
-            socket.send_fds(connection, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
-            command = int(connection.recv(64))
-            connection.settimeout(timeout)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            command = self.start(["segadmin", *words], environment, out, err, umask=umask)
             try:
-                status = int(connection.recv(64))
-            except TimeoutError:
-                os.kill(command, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(["segadmin", *words], timeout) from None
+                status = command.wait(timeout)
+            except subprocess.TimeoutExpired:
+                command.kill()
+                command.wait()
+                raise
             texts = []
             for stream in (out, err):
                 stream.seek(0)
                 texts.append(stream.read().decode().replace("\r\n", "\n"))
-        return subprocess.CompletedProcess(["segadmin", *words], os.waitstatus_to_exitcode(status), *texts)
+        return subprocess.CompletedProcess(["segadmin", *words], status, *texts)
 
 
 def run_anew(words: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -79,21 +143,23 @@ def run_anew(words: Sequence[str], environment: Mapping[str, str], timeout: floa
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout, check=False)
 
 
-@contextmanager
-def command_server(folder: Path) -> Iterator[CommandServer]:
-    """Run the process that commands are forked from, until the end."""
-    address = folder / "commands"
-    with subprocess.Popen([sys.executable, "-m", "tests.commands", str(address)], stdout=subprocess.PIPE) as server:
-        try:
-            assert server.stdout is not None
-            server.stdout.readline()  # it listens
-            yield CommandServer(address)
-        finally:
-            server.terminate()
+@cache
+def command_server() -> CommandServer:
+    """Return the process that commands are forked from, started now if need be; it ends with this process."""
+    address = Path(tempfile.mkdtemp(prefix="segadmin-commands-")) / "commands"
+    command = [sys.executable, "-m", "tests.commands", str(address)]
+    environment = os.environ | {"REMAP_SIGTERM": "SIGQUIT"}  # of every worker, and read when Celery is imported
+    root = Path(__file__).parent.parent
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root, env=environment)
+    assert server.stdout is not None
+    server.stdout.readline()  # it listens
+    return CommandServer(address, server)
 
 
 def _serve(address: str) -> None:
     """Answer each connection in a process of its own, which forks the command and says how it ended."""
+    from sqlalchemy.orm import configure_mappers
+
     import segadmin_api.cli
 
     for module in pkgutil.iter_modules(segadmin_api.cli.__path__, "segadmin_api.cli."):
@@ -101,26 +167,27 @@ def _serve(address: str) -> None:
             importlib.import_module(module.name)
     for name in _PRELOADED:
         importlib.import_module(name)
+    configure_mappers()
     gc.freeze()  # collecting garbage would write to what all share, and so copy it
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(address)
         listening.listen(16)
         print(address, flush=True)
-        listening.settimeout(1)
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except TimeoutError:
-                listening.settimeout(None)
+        patience: float | None = 1
+        while sys.stdin not in (ready := select.select([listening, sys.stdin], [], [], patience)[0]):
+            if not ready:
+                patience = None
                 for name in _PRELOADED_LATER:
                     importlib.import_module(name)
                 gc.freeze()
                 continue
+            connection, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
                 _answer(connection)
             connection.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def _reap(_signal: int, _frame: FrameType | None) -> None:
@@ -154,13 +221,15 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
     for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
         os.dup2(stream, number)
     os.closerange(3, 256)
-    sys.argv = ["segadmin", *words]
+    sys.argv = [*words]
+    from celery.__main__ import main as celery
+
     from segadmin.storage import database
-    from segadmin_api.cli import main
+    from segadmin_api.cli import main as segadmin
 
     status: object = 0
     try:
-        main()
+        {"segadmin": segadmin, "celery": celery}[sys.argv[0]]()
     except SystemExit as ended:
         status = ended.code or 0
     database._engine.cache_clear()  # connections are closed at the end of a process, and SQLite tidies up then

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-import tempfile
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +16,8 @@ hypothesis_settings.register_profile("any machine", deadline=None)  # a slow one
 hypothesis_settings.load_profile("any machine")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # spinning threads of several fits at once starve each other: 0.2 s become 6
+sys.dont_write_bytecode = False  # else every process of the hundreds that tests start would compile all modules anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")  # tests run beside each other, on frames of some rows
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
@@ -79,10 +81,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def commands() -> Iterator[CommandServer]:
+def commands() -> CommandServer:
     """The process that ``segadmin`` commands are forked from."""
-    with tempfile.TemporaryDirectory() as folder, command_server(Path(folder)) as server:
-        yield server
+    return command_server()
 
 
 @pytest.fixture

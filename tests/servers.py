@@ -18,10 +18,12 @@ from sqlalchemy import create_engine, make_url, text
 
 from segadmin.settings import Settings
 from segadmin_worker.services import LOOPBACK, free_port
+from tests.commands import Command, command_server
 
 ROOT = Path(__file__).parent.parent
 #: The tests' own modules, and what was already to be found.
 PATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+Process = subprocess.Popen[bytes] | Command
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def worker(
     queues: str = "cpu,gpu",
     concurrency: int = 2,
     prefix: Sequence[str] = (),
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """Run a real Celery worker, perhaps by way of the command ``prefix``; its output goes to ``home/worker.log``."""
     words = ["worker", "-Q", queues, "-c", str(concurrency), "-n", f"{uuid.uuid4().hex[:6]}@test"]
     with _celery(settings, app, [*words, "--without-gossip", "--without-mingle"], prefix) as process:
@@ -89,21 +91,24 @@ def worker(
 
 
 @contextmanager
-def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[subprocess.Popen[bytes]]:
+def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[Process]:
     """Run a real Celery beat; its output goes to ``home/beat.log``."""
     with _celery(settings, app, ["beat", "--pidfile="]) as process:
         yield process
 
 
 @contextmanager
-def _celery(
-    settings: Settings, app: str, words: list[str], prefix: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
+def _celery(settings: Settings, app: str, words: list[str], prefix: Sequence[str] = ()) -> Iterator[Process]:
     quiet = ["--quiet"] if settings.log_format == "json" else []  # as :mod:`segadmin_worker.services` does
-    command = [*prefix, sys.executable, "-m", "celery", "-A", app, *quiet, *words, "-l", "info"]
+    command = ["celery", "-A", app, *quiet, *words, "-l", "info"]
     environment = {**os.environ, "PYTHONPATH": PATH, "REMAP_SIGTERM": "SIGQUIT"}
     with (settings.root / f"{words[0]}.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
+        process: Process
+        if prefix:
+            anew = [*prefix, sys.executable, "-m", *command]
+            process = subprocess.Popen(anew, stdout=log, stderr=log, env=environment, cwd=settings.root)
+        else:
+            process = command_server().start(command, environment, log, log, folder=settings.root)
         try:
             yield process
         finally:
@@ -115,12 +120,16 @@ def web_server(settings: Settings, **environment: str) -> Iterator[str]:
     """Run ``segadmin web`` over the home of ``settings``; yields its URL."""
     settings.root.mkdir(parents=True, exist_ok=True)
     url = f"http://{LOOPBACK}:{(port := free_port(0))}"
-    command = [sys.executable, "-m", "segadmin_api.cli", "web", "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": PATH, **environment}
     with (settings.root / "web.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = command_server().start(["segadmin", "web", "--port", str(port)], environment, log, log)
     try:
-        wait_until(lambda: _is_well(url), 40, "the web server answers")
+        started = int(environment.get("SEGADMIN_WEB_PROCESSES", 1))
+        wait_until(
+            lambda: _is_well(url) and (settings.root / "web.log").read_text().count("startup complete") >= started,
+            40 * started,
+            "the web server answers",
+        )
         yield url
     finally:
         stop(process)
@@ -133,7 +142,7 @@ def _is_well(url: str) -> bool:
         return False
 
 
-def stop(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
+def stop(process: Process, grace: float = 20.0) -> None:
     """Stop a process that we started, politely first."""
     if process.poll() is None:
         process.terminate()

@@ -6,11 +6,14 @@ What ``segadmin.Client`` returns shows itself. For the records of the Python API
 
     from segadmin_api.notebook import show
     show(list_snapshots(session))
+
+Cards are in English; ``set_language("zh")`` makes them Chinese.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import singledispatch
@@ -18,6 +21,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.models.versions import VersionLine
 from segadmin.monitoring.snapshot_report import SnapshotReport
@@ -26,15 +30,19 @@ from segadmin.storage.records import Evaluation, Job, ModelVersion, SegmentSnaps
 from segadmin_api.dashboard.curves import learning_curves
 from segadmin_api.dashboard.figures import COLOURS
 from segadmin_api.dashboard.formats import Formats
+from segadmin_api.dashboard.job_notes import note_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.pictures import Bar, bars, sankey
-from segadmin_api.dashboard.render import environment
+from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
+from segadmin_api.dashboard.render import environment, name_of, text_of
 from segadmin_api.schemas import jobs, models, pages, snapshots
 
 #: Rows of a list that are shown.
 _ROWS = 50
 _FORMATS = Formats()
 _count, _share = _FORMATS.count, _FORMATS.share
-_OUTSIDE = {"before": "new users", "after": "left"}
+#: Of the cards that are made in this context.
+_reader: ContextVar[Reader] = ContextVar("segadmin_notebook_reader", default=ENGLISH)
 #: What users are drawn in who are in one of two snapshots only.
 _NOBODY = "#8a8f94"
 
@@ -56,30 +64,69 @@ class Shown:
     """A value that notebooks show as a card."""
 
     value: Any
+    language: str | None = None
 
     def _repr_html_(self) -> str:
-        return html_of(self.value)
+        return html_of(self.value, self.language)
 
     def __repr__(self) -> str:
         return card(self.value).title
 
 
-def show(value: Any) -> Shown:
+def set_language(language: str) -> None:
+    """Show cards in a language: ``en``, the default, or ``zh``.
+
+    Raises:
+        ConfigurationError: there are no texts in that language.
+    """
+    _reader.set(_reader_of(language))
+
+
+def show(value: Any, language: str | None = None) -> Shown:
     """Return what a notebook shows of a record, an answer of the client, or a list of either.
 
     Raises:
+        ConfigurationError: there are no texts in ``language``.
         TypeError: nothing is known about such values, when the notebook shows it.
     """
-    return Shown(value)
+    if language is not None:
+        _reader_of(language)
+    return Shown(value, language)
 
 
-def html_of(value: Any) -> str:
+def html_of(value: Any, language: str | None = None) -> str:
     """Return a record, an answer of the client, or a list of either as HTML.
 
+    Args:
+        value: to show.
+        language: ``en`` or ``zh``; ``None``: that of :func:`set_language`.
+
     Raises:
+        ConfigurationError: there are no texts in ``language``.
         TypeError: nothing is known about such values.
     """
-    return environment().get_template("notebook.html").render(shown=card(value))
+    reader = _reader.get() if language is None else _reader_of(language)
+    before = _reader.set(reader)
+    try:
+        return environment(reader.formats).get_template("notebook.html").render(shown=card(value))
+    finally:
+        _reader.reset(before)
+
+
+def _reader_of(language: str) -> Reader:
+    if language not in LANGUAGES:
+        raise ConfigurationError(f"There is no language {language!r}.{did_you_mean(language, LANGUAGES)}")
+    return Reader(language)
+
+
+def _text(text: str, **values: object) -> str:
+    """Return an English text in the language of the cards."""
+    return text_of(_reader.get(), text, **values)
+
+
+def _title_of_job(job: Any) -> str:
+    kind = name_of(_reader.get(), job.kind, "job")
+    return _text("Job %(number)s: %(kind)s", number=job.id, kind=kind)
 
 
 def load_ipython_extension(ipython: Any) -> None:
@@ -110,23 +157,23 @@ def card(value: Any) -> Card:
 @card.register(SegmentSnapshot)
 @card.register(snapshots.Snapshot)
 def _snapshot(row: Any) -> Card:
-    return Card(f"Snapshot {row.id}", _snapshot_facts(row))
+    return Card(_text("Snapshot %(number)s", number=row.id), _snapshot_facts(row))
 
 
 @card.register
 def _snapshot_details(row: snapshots.SnapshotDetails) -> Card:
-    return _of_segments(f"Snapshot {row.id}", _snapshot_facts(row), row.segments)
+    return _of_segments(_text("Snapshot %(number)s", number=row.id), _snapshot_facts(row), row.segments)
 
 
 @card.register
 def _snapshot_report(report: SnapshotReport) -> Card:
     row = report.snapshot
-    return _of_segments(f"Snapshot {row.id}", _snapshot_facts(row), report.segments)
+    return _of_segments(_text("Snapshot %(number)s", number=row.id), _snapshot_facts(row), report.segments)
 
 
 @card.register
 def _segments(answer: snapshots.Segments) -> Card:
-    return _of_segments("Segments", (), answer.items)
+    return _of_segments(_text("Segments"), (), answer.items)
 
 
 @card.register
@@ -158,29 +205,29 @@ def _model_line(line: VersionLine) -> Card:
 @card.register(Job)
 @card.register(jobs.Job)
 def _job(row: Any) -> Card:
-    return Card(f"Job {row.id}: {row.kind}", _job_facts(row))
+    return Card(_title_of_job(row), _job_facts(row))
 
 
 @card.register
 def _job_line(line: JobLine) -> Card:
-    return Card(f"Job {line.job.id}: {line.job.kind}", _job_facts(line.job, line.progress.done))
+    return Card(_title_of_job(line.job), _job_facts(line.job, line.progress.done))
 
 
 @card.register
 def _job_details(row: jobs.JobDetails) -> Card:
-    return _of_steps(f"Job {row.id}: {row.kind}", _job_facts(row), row.steps)
+    return _of_steps(_title_of_job(row), _job_facts(row), row.steps)
 
 
 @card.register
 def _job_view(view: JobView) -> Card:
     job = view.job
-    return _of_steps(f"Job {job.id}: {job.kind}", _job_facts(job, view.progress.done), view.steps)
+    return _of_steps(_title_of_job(job), _job_facts(job, view.progress.done), view.steps)
 
 
 @card.register(pages.Page)
 def _page(answer: pages.Page[Any]) -> Card:
     listed = _list(answer.items)
-    return replace(listed, facts=[("further pages", "yes")]) if answer.next else listed
+    return replace(listed, facts=[(_text("further pages"), _text("yes"))]) if answer.next else listed
 
 
 @card.register(list)
@@ -188,25 +235,26 @@ def _page(answer: pages.Page[Any]) -> Card:
 def _list(values: Sequence[Any]) -> Card:
     """Return a list as a table: a row for the facts of each value."""
     if not values:
-        return Card("Nothing is in this list.")
+        return Card(_text("Nothing is in this list."))
     if all(isinstance(value, SegmentSummary | snapshots.Segment) for value in values):
-        return _of_segments("Segments", (), values)
+        return _of_segments(_text("Segments"), (), values)
     cards = [card(value) for value in values[:_ROWS]]
     names = list(dict.fromkeys(name for each in cards for name, _ in each.facts))
     facts = [dict(each.facts) for each in cards]
     rows = [(each.title, *(of.get(name, "") for name in names)) for each, of in zip(cards, facts, strict=True)]
-    return Card(f"{len(values)} in this list", (), ["", *names], rows, more=max(len(values) - _ROWS, 0))
+    title = _text("%(count)s in this list", count=len(values))
+    return Card(title, (), ["", *names], rows, more=max(len(values) - _ROWS, 0))
 
 
 def _snapshot_facts(row: Any) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
-        ("labels", row.label_set),
-        ("as of", _moment(row.as_of)),
-        ("users", _count(row.users)),
-        ("moved", _count(row.moved)),
-        ("model", row.model_version_id),
+        (_text("labels"), row.label_set),
+        (_text("as of"), _moment(row.as_of)),
+        (_text("users"), _count(row.users)),
+        (_text("moved"), _count(row.moved)),
+        (_text("model"), row.model_version_id),
     ]
-    return [*facts, ("current", "yes")] if getattr(row, "current", False) else facts
+    return [*facts, (_text("current"), _text("yes"))] if getattr(row, "current", False) else facts
 
 
 def _of_segments(title: str, facts: Sequence[tuple[str, object]], rows: Sequence[Any]) -> Card:
@@ -224,8 +272,9 @@ def _of_segments(title: str, facts: Sequence[tuple[str, object]], rows: Sequence
         )
         for row in rows
     ]
-    columns = ("segment", ">users", ">share", ">confidence", "buys more than others")
-    return Card(title, facts, columns, cells, [bars("Users by segment", drawn)] if drawn else [])
+    numbers = _right(_text("users"), _text("share"), _text("confidence"))
+    columns = (_text("segment"), *numbers, _text("buys more than others"))
+    return Card(title, facts, columns, cells, [bars(_text("Users by segment"), drawn)] if drawn else [])
 
 
 def _of_movement(earlier: object, later: object, segments: Sequence[str], matrix: Any) -> Card:
@@ -237,7 +286,7 @@ def _of_movement(earlier: object, later: object, segments: Sequence[str], matrix
     def side(names: Iterable[str | None], nobody: str) -> list[tuple[str, str]]:
         return [(nobody if name is None else name, colours.get(name or "", _NOBODY)) for name in names]
 
-    left, right = side(befores, _OUTSIDE["before"]), side(afters, _OUTSIDE["after"])
+    left, right = side(befores, _text("new users")), side(afters, _text("left"))
     flows = {
         (befores.index(before), afters.index(after)): (users, _count(users))
         for (before, after), users in matrix.items()
@@ -248,18 +297,19 @@ def _of_movement(earlier: object, later: object, segments: Sequence[str], matrix
         (name, *(_count(matrix.get((before, after), 0)) for after in afters))
         for (name, _), before in zip(left, befores, strict=True)
     ]
-    columns = ["from ↓ to →", *(f">{name}" for name, _ in right)]
-    drawn = [sankey("Users by segment before (left) and now (right)", left, right, flows)] if flows else []
-    return Card(f"Snapshots {earlier} → {later}", [("moved", _count(moved))], columns, rows, drawn)
+    columns = [_text("from ↓ to →"), *(f">{name}" for name, _ in right)]
+    drawn = [sankey(_text("Users by segment before (left) and now (right)"), left, right, flows)] if flows else []
+    title = _text("Snapshots %(earlier)s → %(later)s", earlier=earlier, later=later)
+    return Card(title, [(_text("moved"), _count(moved))], columns, rows, drawn)
 
 
 def _of_model(row: Any, name: str, evaluations: Sequence[Evaluation | models.Evaluation]) -> Card:
     facts: list[tuple[str, object]] = [
-        ("labels", row.label_set),
-        ("state", row.state.value),
-        ("backbone", name),
-        ("text", row.textualizer),
-        ("promoted", _moment(row.promoted_at)),
+        (_text("labels"), row.label_set),
+        (_text("state"), _text(row.state.value)),
+        (_text("backbone"), name),
+        (_text("text"), row.textualizer),
+        (_text("promoted"), _moment(row.promoted_at)),
     ]
     tested = [each for each in evaluations if each.split == "test"]
     own = next((each.metrics.get("auroc") for each in tested if each.model_version_id == row.id), None)
@@ -277,28 +327,40 @@ def _of_model(row: Any, name: str, evaluations: Sequence[Evaluation | models.Eva
         for each in tested
         if (value := each.metrics.get("auroc")) is not None
     ]
-    columns = ("test rows", ">rows", ">AUROC", ">macro F1", ">log-loss", ">ECE")
-    picture = [bars("AUROC on the test rows", drawn, most=1, mark=(0.5, "chance"))] if drawn else []
-    return Card(f"Model {row.id}", facts, columns, rows, picture)
+    columns = (_text("test rows"), *_right(_text("rows"), "AUROC", _text("macro F1"), _text("log-loss"), "ECE"))
+    picture = [bars(_text("AUROC on the test rows"), drawn, most=1, mark=(0.5, _text("chance")))] if drawn else []
+    return Card(_text("Model %(number)s", number=row.id), facts, columns, rows, picture)
 
 
 def _job_facts(row: Any, done: float | None = None) -> list[tuple[str, object]]:
     done = getattr(row, "progress", done)
-    facts: list[tuple[str, object]] = [("state", row.state.value)]
+    facts: list[tuple[str, object]] = [(_text("state"), _text(row.state.value))]
     if done is not None:
-        facts.append(("done", _share(done, 0)))
-    facts += [("requested", _moment(row.created_at)), ("finished", _moment(row.finished_at))]
-    return [*facts, ("error", row.error)] if row.error else facts
+        facts.append((_text("done"), _share(done, 0)))
+    facts += [(_text("requested"), _moment(row.created_at)), (_text("finished"), _moment(row.finished_at))]
+    return [*facts, (_text("error"), message_text(_reader.get().language, row.error))] if row.error else facts
 
 
 def _of_steps(title: str, facts: Sequence[tuple[str, object]], steps: Sequence[Any]) -> Card:
+    reader = _reader.get()
     rows = [
-        (step.stage, step.state.value, _share(step.progress, 0), step.attempt, step.note or step.error or "")
+        (
+            name_of(reader, step.stage, "stage"),
+            _text(step.state.value),
+            _share(step.progress, 0),
+            step.attempt,
+            note_text(reader, step.note) if step.note else message_text(reader.language, step.error or ""),
+        )
         for step in steps[:_ROWS]
     ]
-    curves = [chart for step in steps for chart in learning_curves(step)]
-    columns = ("stage", "state", ">done", ">attempt", "note")
+    curves = [chart for step in steps for chart in learning_curves(step, reader)]
+    columns = (_text("stage"), _text("state"), *_right(_text("done"), _text("attempt")), _text("note"))
     return Card(title, facts, columns, rows, curves, max(len(steps) - _ROWS, 0))
+
+
+def _right(*columns: str) -> list[str]:
+    """Return columns that are aligned to the right."""
+    return [f">{column}" for column in columns]
 
 
 def _moment(value: datetime | None) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+import json
+from collections.abc import Callable
+from typing import Any, get_type_hints
 
+from segadmin.contracts.option_text import option_text
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import PluginNotFound, did_you_mean
 from segadmin.settings import Settings
-from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption
+from segadmin.urls import mask_secrets
+from segadmin_api.option_types import type_words
+from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption, Plugins
 
 #: The kinds with contract tests.
 CHECKED = frozenset({"textualizer", "backbone", "engine", "modality"})
@@ -32,8 +37,20 @@ def list_plugins(settings: Settings, kind: str | None = None) -> list[Plugin]:
     ]
 
 
-def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
-    """Return the description of a plugin, and its options with their defaults.
+def all_plugins(settings: Settings, kind: str | None = None) -> Plugins:
+    """Return the registered plugins, and those that could not be loaded; errors as of :func:`list_plugins`."""
+    broken = load_plugins(settings).broken.values()
+    return Plugins(items=list_plugins(settings, kind), broken=[mask_secrets(str(error)) for error in broken])
+
+
+def plugin_details(settings: Settings, kind: str, name: str, translate: Callable[[str], str] = str) -> PluginDetails:
+    """Return the description of a plugin, and its options with their defaults and what they take, in words.
+
+    Args:
+        settings: which plugins there are.
+        kind: of the plugin.
+        name: of the plugin.
+        translate: returns the words of types in another language.
 
     Raises:
         PluginNotFound: there is none.
@@ -43,11 +60,20 @@ def plugin_details(settings: Settings, kind: str, name: str) -> PluginDetails:
     registration = load_plugins(settings).find(kind, name)
     plugin = registration.load()
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
-    options = [
-        PluginOption(name=field.name, type=str(field.type), default=_default(field)) for field in fields if field.init
-    ]
-    doc = inspect.getdoc(plugin) or ""
-    return PluginDetails(kind=kind, name=name, distribution=registration.distribution, doc=doc, options=options)
+    hints = get_type_hints(plugin, include_extras=True) if fields else {}
+    return PluginDetails(
+        kind=kind,
+        name=name,
+        distribution=registration.distribution,
+        doc=inspect.getdoc(plugin) or "",
+        options=[_option(field, type_words(hints[field.name], translate)) for field in fields if field.init],
+        templates=getattr(plugin, "templates", {}) if kind == "textualizer" else None,
+    )
+
+
+def summary_of(doc: str) -> str:
+    """Return the first paragraph of the description of a plugin, in one line."""
+    return " ".join(doc.split("\n\n", maxsplit=1)[0].split())
 
 
 def check_kind(kind: str) -> None:
@@ -56,7 +82,23 @@ def check_kind(kind: str) -> None:
         raise PluginNotFound(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
 
 
-def _default(field: dataclasses.Field[Any]) -> str | None:
+def _option(field: dataclasses.Field[Any], words: str) -> PluginOption:
+    option = PluginOption(name=field.name, type=words, default=None)
     if field.default is not dataclasses.MISSING:
-        return str(field.default)
-    return None if field.default_factory is dataclasses.MISSING else str(field.default_factory())
+        default = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    else:
+        return option
+    return option.model_copy(update={"default": _text(default), "typed_default": _as_json(default)})
+
+
+def _as_json(default: Any) -> Any:
+    """Return a default as JSON has it."""
+    return json.loads(json.dumps(default, default=str))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is written
+    return "" if value is None else option_text(value)

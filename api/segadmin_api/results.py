@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from segadmin.contracts.option_text import option_text
@@ -128,6 +129,18 @@ def _published(result: Result) -> Iterator[Sentence]:
         causes=Sentence(" (%(causes)s)", {"causes": causes}) if causes else "",
         carried=format(result["carried"], ","),
         moved=format(result["moved"], ","),
+    )
+    if result.get("went_back_from"):
+        yield went_back_sentence(*(datetime.fromisoformat(result[name]) for name in ("as_of", "went_back_from")))
+
+
+def went_back_sentence(as_of: datetime, before: datetime) -> Sentence:
+    """Return that a snapshot is as of earlier than the one before."""
+    return sentence(
+        "It is as of %(as_of)s and the snapshot before was as of %(before)s: the newest events were removed since. See "
+        "what is there: segadmin data list",
+        as_of=f"{as_of:%Y-%m-%d %H:%M:%S}",
+        before=f"{before:%Y-%m-%d %H:%M:%S}",
     )
 
 

@@ -16,13 +16,20 @@ class Sentence:
     def __str__(self) -> str:
         return self.translated(lambda text: text)
 
-    def translated(self, translate: Callable[[str], str]) -> str:
-        """Return the text in the language of ``translate``, also of values that are sentences or tuples of them."""
+    def translated(self, translate: Callable[[str], str], message: Callable[[str], str] = str) -> str:
+        """Return the text in another language, also of values that are sentences or tuples of them.
+
+        Args:
+            translate: returns a text in the language.
+            message: returns a value that is text, such as an error, in the language.
+        """
 
         def text(value: object) -> object:
             if isinstance(value, tuple):
                 return ", ".join(str(text(each)) for each in value)
-            return value.translated(translate) if isinstance(value, Sentence) else value
+            if isinstance(value, Sentence):
+                return value.translated(translate, message)
+            return message(value) if isinstance(value, str) else value
 
         values = {name: text(value) for name, value in self.values.items()}
         return translate(self.text) % values if values else translate(self.text)

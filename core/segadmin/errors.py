@@ -4,6 +4,7 @@
 
     SegadminError
     ├── ConfigurationError
+    │   ├── FeedNotFound
     │   ├── InvalidSettings
     │   ├── KeyNotFound
     │   ├── MappingNotFound
@@ -66,6 +67,10 @@ class InvalidSettings(ConfigurationError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class FeedNotFound(ConfigurationError):
+    """There is no such feed."""
 
 
 class KeyNotFound(ConfigurationError):

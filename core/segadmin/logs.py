@@ -49,11 +49,19 @@ def log_context(**fields: Any) -> Iterator[None]:
 
 
 class ContextFilter(logging.Filter):
-    """Puts the fields of :func:`log_context` on every record; what a log call itself says goes before them."""
+    """Puts the fields of :func:`log_context` on every record; what a log call itself says goes before them.
+
+    Args:
+        fields: of every record.
+    """
+
+    def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._fields = dict(fields or {})
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Complete ``record`` in place; every record passes."""
-        for name, value in _context.get().items():
+        for name, value in {**self._fields, **_context.get()}.items():
             if not hasattr(record, name):
                 setattr(record, name, value)
         return True
@@ -114,15 +122,27 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return {name: _without_secrets(given[name]) for name in names}
 
 
-def set_up_logging(settings: Settings, *, level: int = logging.INFO, file: Path | None = None) -> None:
-    """Write all log lines of this process in one way, to standard error or to ``file``, without secrets.
+def set_up_logging(
+    settings: Settings,
+    *,
+    level: int = logging.INFO,
+    file: Path | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> None:
+    """Write all log lines of this process in one way, without secrets.
 
     Handlers that libraries gave to loggers of their own stay.
+
+    Args:
+        settings: the format.
+        level: of the lines that are written.
+        file: where to; ``None``: standard error.
+        fields: what every line of the process carries.
     """
     mask_logs()
     handler = logging.StreamHandler(sys.__stderr__) if file is None else WatchedFileHandler(file, encoding="utf-8")
     handler.setFormatter(FORMATTERS[settings.log_format]())
-    handler.addFilter(ContextFilter())
+    handler.addFilter(ContextFilter(fields))
     root = logging.getLogger()
     for other in root.handlers[:]:
         root.removeHandler(other)

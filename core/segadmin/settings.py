@@ -7,12 +7,13 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2s
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -117,6 +118,13 @@ class Settings(BaseModel):
     )
     key: SecretStr | None = Field(None, description="Key for that server (`--key`)")
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
+    web_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of the HTTP API, which share its port and divide its streams, connections and waiting "
+        "users among them",
+    )
     web_hosts: tuple[str, ...] = Field(
         (),
         description=(
@@ -262,12 +270,19 @@ class Settings(BaseModel):
         """``home`` as an absolute path."""
         return _absolute(self.home)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, whose paths follow from what is updated."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in [name for name, value in vars(Settings).items() if isinstance(value, cached_property)]:
+            vars(copied).pop(name, None)
+        return copied
+
     @property
     def umask_bits(self) -> int:
         """The umask as a number."""
         return int(self.umask, 8)
 
-    @property
+    @cached_property
     def store_path(self) -> Path:
         """The folder of the lake and of step outputs."""
         return _absolute(self.store or self.root / "store")
@@ -277,12 +292,12 @@ class Settings(BaseModel):
         """The folder of sockets, pid files and logs of the services on this machine."""
         return self.root / "run"
 
-    @property
+    @cached_property
     def sqlalchemy_url(self) -> str:
         """The database URL, SQLite under home by default."""
         return self.database_url or sqlite_url(self.root / "segadmin.db")
 
-    @property
+    @cached_property
     def database_files(self) -> tuple[Path, ...]:
         """The files of a SQLite database, whether they exist or not; empty for other databases."""
         scheme, _, file = self.sqlalchemy_url.partition(":///")

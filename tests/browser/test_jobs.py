@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlmodel import col, select
 
 from segadmin.jobs.enqueue import enqueue
@@ -172,6 +172,27 @@ def test_a_job_is_cancelled_and_retried(browser: Browser, shop: Settings, cli: C
         assert errors == []
         [job] = jobs(shop, "compact")
         assert job.state == JobState.QUEUED
+
+
+def test_a_form_that_is_opened_while_the_page_is_loaded_stays_open(browser: Browser, shop: Settings, cli: Cli) -> None:
+    [number] = queue(shop, 1)
+    with web_server(shop) as url, reader(browser, url, key_of(cli, "--role", "operator")) as (page, _errors):
+        page.goto(f"{url}/jobs/{number}")
+        held: list[Route] = []
+        page.route(f"{url}/jobs/{number}", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks it
+        with page.expect_request(f"{url}/jobs/{number}"):
+            page.evaluate("document.getElementById('content').dispatchEvent(new Event('changed'))")
+        opened = page.locator("details.action").first
+        opened.locator("summary").click()
+        with page.expect_event("requestfinished"):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        expect(opened).to_have_attribute("open", "")
+        page.unroute_all()
+        cli("jobs", "cancel", str(number))
+        with page.expect_response(f"{url}/jobs/{number}"):
+            opened.locator("summary").click()
+        expect(page.locator(".facts")).to_contain_text("cancelled")
 
 
 def test_without_events_the_page_is_loaded_now_and_then(browser: Browser, shop: Settings, cli: Cli) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from segadmin.settings import Settings
 from segadmin.storage import audit
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import ModelState, ModelVersion, Schedule, utcnow
 from tests.browser.readers import READERS, assert_accessible, assert_fits, reader
 from tests.conftest import Cli
@@ -217,3 +217,27 @@ def test_an_empty_store_names_the_first_steps(browser: Browser, settings: Settin
             expect(page.locator("main")).to_contain_text(words)
             _picture(page, "empty", path)
         assert errors == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_another_kind_of_a_schedule_brings_its_options(
+    browser: Browser, crowded: tuple[Settings, str, str], scripts: bool
+) -> None:
+    shop, url, key = crowded
+    with reader(browser, url, key, locale="en-US", java_script_enabled=scripts) as (page, errors):
+        page.goto(f"{url}/schedules/new")
+        page.get_by_label("Name").fill("mine")
+        page.get_by_label("Cron: minute").fill("0 4 * * *")
+        page.get_by_label("Kind of job").select_option("compact")
+        button = page.get_by_role("button", name="Show its options")
+        if scripts:
+            expect(button).to_be_hidden()
+        else:
+            button.click()
+        expect(page.locator("[name=options_of]")).to_have_value("compact")
+        expect(page.get_by_label("Name")).to_have_value("mine")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url(f"{url}/schedules")
+        assert errors == []
+    with reading(shop) as session:
+        assert session.get_one(Schedule, "mine").kind == "compact"

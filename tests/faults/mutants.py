@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job's key is not unique",
-        "core/segadmin/storage/records.py",
+        "core/segadmin/storage/records/jobs.py",
         "    idempotency_key: str | None = Field(default=None, unique=True)\n",
         "    idempotency_key: str | None = Field(default=None)\n",
         "same_key_at_once",
@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "any state may be claimed",
         "core/segadmin/jobs/lease.py",
-        "and_(col(Step.state) == StepState.RUNNING, col(Step.lease_until) < moment)",
+        "and_(col(Step.state) == StepState.RUNNING, has_expired(settings, moment))",
         "and_(col(Step.state) == StepState.RUNNING)",
         "five_times and sqlite",
     ),

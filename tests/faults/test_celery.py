@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from segadmin.jobs import control
 from segadmin.storage.records import JobState, Step, StepState
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World
-from tests.servers import beat, stop, wait_until, worker
+from tests.servers import Process, beat, stop, wait_until, worker
 
 pytestmark = pytest.mark.faults
 APP = "tests.faults.chain"
@@ -32,7 +31,7 @@ class Shop:
         stack.enter_context(world.redis())
         stack.enter_context(beat(world.settings, app=APP))
 
-    def worker(self, failpoint: str = "", concurrency: int = 1) -> subprocess.Popen[bytes]:
+    def worker(self, failpoint: str = "", concurrency: int = 1) -> Process:
         """Start a worker."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SEGADMIN_FAILPOINT", failpoint)

@@ -191,7 +191,30 @@ def test_a_schedule_is_made_changed_and_deleted(api: Api, tab_of: Open) -> None:
 
 def test_only_admins_schedule_what_reads_files(api: Api, tab_of: Open) -> None:
     odd = {"name": "odd", "kind": "ingest", "cron": "0 3 * * *", "option.where": "/etc/passwd"}
-    assert tab_of(Scope.OPERATOR).send("/schedules/new", "/schedules/save", **odd).status_code == 403
+    tab = tab_of(Scope.OPERATOR)
+    form = tab.client.get("/schedules/new").text
+    assert '<option value="retrain">' in form and '<option value="ingest">' not in form
+    refused = tab.send("/schedules/new", "/schedules/save", **odd)
+    assert (refused.status_code, 'value="odd"' in refused.text) == (403, True)
+    assert "A job of the kind ingest needs a key for admin" in refused.text
+    sent = {"name": "odd", "kind": "retrain", "cron": "0 3 * * *", "options_of": "retrain", "option.labels": LABELS}
+    refused = tab.send("/schedules/new", "/schedules/save", **sent, **{"option.tracker_options": "mlflow.uri=http://x"})
+    assert (refused.status_code, "mlflow.uri=http://x</textarea>" in refused.text) == (403, True)
+    assert 'id="option-tracker_options-error"' in refused.text
+
+
+def test_another_kind_of_a_schedule_keeps_what_was_written(api: Api, tab_of: Open) -> None:
+    tab = tab_of(Scope.OPERATOR)
+    written = {"name": "夜间", "kind": "compact", "cron": "0 5 * * *", "timezone": "Asia/Shanghai"}
+    for asked, status in (({"do": "options"}, 200), ({}, 422)):  # the button, and a form that was saved too soon
+        shown = tab.send("/schedules/new", "/schedules/save", **written, **asked)
+        assert (shown.status_code, 'name="options_of" value="compact"' in shown.text) == (status, True)
+        assert all(f'value="{text}"' in shown.text for text in written.values())
+        assert ("These are the options of compact" in shown.text) == (status == 422)
+    assert api.get("/v1/schedules")["items"] == []
+    saved = tab.send("/schedules/new", "/schedules/save", **written, options_of="compact")
+    assert saved.url.path == "/schedules"
+    assert api("DELETE", "/v1/schedules/夜间").status_code == 204
 
 
 def test_the_overview_has_a_button_for_each_trouble(api: Api, tab_of: Open) -> None:

@@ -165,6 +165,15 @@ def test_who_may_ask_for_what(api: Api, session: Session) -> None:
     assert session.send("/jobs/bulk", do="cancel", job="999").text.count("There is no job 999") == 1
 
 
+def test_a_refused_option_keeps_the_form(session: Session) -> None:
+    fields = {"option.labels": "mine", "option.tracker_options": "mlflow.uri=http://mlflow", "priority": "7"}
+    answer = session.send("/jobs/new/retrain", **fields)
+    assert answer.status_code == 403
+    assert 'name="priority" min="0" max="9" step="1" value="7"' in answer.text
+    assert 'value="mine"' in answer.text and "mlflow.uri=http://mlflow</textarea>" in answer.text
+    assert 'id="option-tracker_options-error">The option tracker_options needs a key for admin' in answer.text
+
+
 def test_all_that_match_are_those_that_were_there(api: Api, session: Session) -> None:
     before = [enqueue(api.settings, lambda _: None, "deliver", {"labels": LABELS}).job.id or 0 for _ in range(3)]
     page = session.client.get("/jobs?kind=deliver&state=queued").text

@@ -10,20 +10,23 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.errors import JobError
+from segadmin.errors import DataError, JobError
 from segadmin.events import import_commit
 from segadmin.events.erase import forget
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
+from segadmin.jobs.attempt import Attempt, Json, StageResult
+from segadmin.jobs.registry import Request, Stage, Workflow, workflows
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
+from segadmin.storage.import_lock import no_step_runs
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.conftest import Cli
-from tests.planted import LABELS, Run
+from tests.planted import LABELS, Run, through_the_engine
 
 WHO = "user-239"
 
@@ -89,6 +92,8 @@ def test_no_data_of_an_erased_user_is_left_on_disk(shop: Settings, tmp_path: Pat
 def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
     shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with transaction(shop) as session:
+        session.add(Step(job_id=1, stage="prepare", queue="cpu", state=StepState.SUCCEEDED))
     with pytest.raises(JobError, match=r"Running jobs read users' data \(1\).*segadmin jobs cancel 1"):
         forget(shop, [WHO])
     end_jobs(shop)
@@ -105,11 +110,12 @@ def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
     assert list_interrupted(shop) == []  # the file is read again by whoever wants it
 
 
-def test_an_erasure_waits_for_the_refresh_that_runs(shop: Settings) -> None:
+@pytest.mark.parametrize("kind", ["refresh", "score", "textualize", "export"])
+def test_an_erasure_waits_for_the_job_that_runs(shop: Settings, kind: str) -> None:
     end_jobs(shop)
     with transaction(shop) as session:
         states = (JobState.QUEUED, JobState.RUNNING)
-        queued, running = (Job(kind="refresh", options={"labels": LABELS}, state=state) for state in states)
+        queued, running = (Job(kind=kind, options={"labels": LABELS}, state=state) for state in states)
         session.add_all([queued, running])
         session.flush()
         job = running.id or 0
@@ -124,7 +130,39 @@ def test_an_erasure_waits_for_the_refresh_that_runs(shop: Settings) -> None:
 
     [erased] = forget(shop, [WHO], waiting=hear)
     assert erased.rows["events"] > 0
-    assert heard == [f"Waiting for job {job} (refresh) to end."]
+    assert heard == [f"Waiting for job {job} ({kind}) to end."]
+
+
+def test_no_user_is_erased_until_a_step_is_recorded(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step has read may be in its result, or in the error of one that fails."""
+    monkeypatch.setattr("segadmin.storage.import_lock._TIMEOUT_SECONDS", 0.0)
+    free: list[bool] = []
+
+    def may_erase(_: object = None) -> Json:
+        try:
+            with no_step_runs(shop):
+                free.append(True)
+        except JobError:
+            free.append(False)
+        return {}
+
+    class Quoting(DataError):
+        def __str__(self) -> str:
+            may_erase()
+            return f"the row of {WHO} cannot be read"
+
+    def fails(_: Attempt) -> StageResult:
+        raise Quoting
+
+    stages = Stage("prepare", lambda _: StageResult(commit=may_erase)), Stage("publish", fails, after=("prepare",))
+    monkeypatch.setitem(workflows(), "quoting", Workflow("quoting", Request, stages))
+    job = through_the_engine(shop, "quoting", {})
+    with reading(shop) as session:
+        assert WHO in (session.get_one(Job, job).error or "")
+    assert len(free) > 1
+    assert not any(free)
+    may_erase()
+    assert free[-1]
 
 
 def test_an_erasure_does_not_wait_forever(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +230,7 @@ def test_ingest_is_a_job(shop: Settings, tmp_path: Path) -> None:
 
 
 def test_the_audit_log_records_who_read_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    assert cli("audit", "list", "--action", "users").stdout.strip() == "The audit log is empty."
+    assert "Nothing matches --action users." in cli("audit", "list", "--action", "users").stdout
     cli("users", "show", WHO)
     cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")
     cli("data", "quarantine")

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from segadmin.events.merge import UserPair, merge_users, undo_merge
 from segadmin.models.registry import make_champion
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct, withdraw
 from segadmin.snapshots.diff import diff
-from segadmin.snapshots.read import assignments
+from segadmin.snapshots.diff_cell import LEFT, NEW, cell_of
+from segadmin.snapshots.read import assignments, list_snapshots
+from segadmin.snapshots.user import find_user
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
@@ -79,6 +84,55 @@ def test_users_moved_by_another_model(shop: Settings) -> None:
     Run(shop, "refresh", {}).all()
     causes = {each.cause for each in diff(shop, *_pair(shop, 1, 2)).movements}
     assert causes == {"another definition"}
+
+
+def test_corrections_and_merges_are_causes_beside_another_model(shop: Settings) -> None:
+    """A user was corrected, one until the champion changed, one in between only; two were merged, one for good."""
+    keys = {name: find_user(shop, name) for name in ("user-1", "user-2", "user-3", "user-4", "user-5")}
+    segments = dict(assignments(shop, 1).select("user_key", "segment").collect().iter_rows())
+    elsewhere = {name: "low" if segments[key] != "low" else "high" for name, key in keys.items()}
+    correct(shop, "user-2", elsewhere["user-2"], "until then")
+    with transaction(shop) as session:
+        first = session.get_one(ModelVersion, 1)
+        session.add(second := ModelVersion(**first.model_dump(exclude={"id"})))
+        session.flush()
+        make_champion(session, second, expected=1)
+    correct(shop, "user-1", elsewhere["user-1"], "from then on")
+    correct(shop, "user-3", elsewhere["user-3"], "in between")
+    merge_users(shop, [UserPair("user-4", "user-7"), UserPair("user-5", "user-8")])
+    Run(shop, "refresh", {}).all()
+    undo_merge(shop, 2)
+    for name in ("user-2", "user-3"):
+        withdraw(shop, name, "no more")
+    Run(shop, "refresh", {}).all()
+    newest = max(snapshot.id or 0 for snapshot in snapshots_of(shop))
+
+    def causes(earlier: int, later: int) -> dict[str, str | None]:
+        compared = diff(shop, *_pair(shop, earlier, later))
+        for (before, after), users in compared.matrix.items():
+            assert cell_of(compared, before or NEW, after or LEFT).height == users
+        known = dict(compared.users.select("user_key", "cause").iter_rows())
+        return {name: known.get(key) for name, key in keys.items()}
+
+    assert causes(2, newest) == {
+        "user-1": "correction",
+        "user-2": "correction ended",
+        "user-3": None,
+        "user-4": "merged",
+        "user-5": None,
+    }
+    pairs = [(one.id or 0, other.id or 0) for one, other in combinations(snapshots_of(shop), 2)]
+    for pair in pairs:
+        compared = diff(shop, *_pair(shop, *pair))
+        assert [compared.users[side].count() for side in ("before", "after")] == [
+            snapshot.users for snapshot in (compared.earlier, compared.later)
+        ]
+        assert set(causes(*pair).values()) <= {None, "correction", "correction ended", "merged", "new user"}
+
+
+def snapshots_of(settings: Settings) -> list[SegmentSnapshot]:
+    with transaction(settings) as session:
+        return list(list_snapshots(session))[::-1]
 
 
 def test_the_difference_on_the_command_line(moved: Settings, cli: Cli, tmp_path: Path) -> None:

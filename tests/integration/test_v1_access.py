@@ -13,10 +13,11 @@ from typing import Literal
 import httpx
 import pytest
 
+from segadmin.jobs import schedules
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import ROLES, ApiKey, Scope, utcnow
+from segadmin.storage.records import ROLES, ApiKey, Job, JobState, Scope, Step, StepState, utcnow
 from segadmin_api.http.app import routers
 from segadmin_api.http.permissions import Permission, permissions
 from tests.api import Api
@@ -36,6 +37,7 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("POST", "/v1/jobs/retry"): Scope.OPERATOR,
     ("GET", "/v1/jobs/{job}"): Scope.VIEWER,
     ("GET", "/v1/jobs/{job}/logs"): Scope.VIEWER,
+    ("GET", "/v1/jobs/{job}/trials"): Scope.VIEWER,
     ("POST", "/v1/jobs/{job}/cancel"): Scope.OPERATOR,
     ("POST", "/v1/jobs/{job}/retry"): Scope.OPERATOR,
     ("GET", "/v1/jobs/{job}/events"): Scope.VIEWER,
@@ -86,9 +88,10 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/v1/mappings"): Scope.VIEWER,
     ("PUT", "/v1/mappings/{name}"): Scope.OPERATOR,
     ("DELETE", "/v1/mappings/{name}"): Scope.OPERATOR,
+    ("GET", "/v1/tables"): Scope.VIEWER,
     ("GET", "/v1/label-sets"): Scope.VIEWER,
-    ("GET", "/v1/label-sets/{name}"): Scope.VIEWER,
-    ("PUT", "/v1/label-sets/{name}"): Scope.OPERATOR,
+    ("GET", "/v1/label-sets/{name:path}"): Scope.VIEWER,
+    ("PUT", "/v1/label-sets/{name:path}"): Scope.OPERATOR,
     ("GET", "/v1/imports"): Scope.VIEWER,
     ("GET", "/v1/imports/{number}"): Scope.VIEWER,
     ("GET", "/v1/quarantine"): Scope.ANALYST,
@@ -103,6 +106,11 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("POST", "/v1/schedules/{name}/pause"): Scope.OPERATOR,
     ("POST", "/v1/schedules/{name}/resume"): Scope.OPERATOR,
     ("POST", "/v1/schedules/{name}/run"): Scope.OPERATOR,
+    ("GET", "/v1/feeds"): Scope.VIEWER,
+    ("POST", "/v1/feeds"): Scope.ADMIN,
+    ("GET", "/v1/feeds/{name}"): Scope.VIEWER,
+    ("DELETE", "/v1/feeds/{name}"): Scope.ADMIN,
+    ("POST", "/v1/feeds/{name}/deliver"): Scope.OPERATOR,
     ("GET", "/v1/plugins"): Scope.VIEWER,
     ("GET", "/v1/plugins/{kind}/{name}"): Scope.VIEWER,
     ("POST", "/v1/plugins/{kind}/{name}/check"): Scope.ADMIN,
@@ -507,3 +515,70 @@ def test_docs_have_the_table() -> None:
         if permission.path.startswith("/v1"):
             path = permission.path.replace(":path", "")
             assert f"| `{permission.method} {path}` |" in page
+
+
+def _failed(settings: Settings, kind: str, **options: object) -> int:
+    """Add a job that failed, as an administrator has asked for it."""
+    with transaction(settings) as session:
+        job = Job(kind=kind, options=options, state=JobState.FAILED, error="gone")
+        session.add(job)
+        session.flush()
+        session.add(Step(job_id=job.id or 0, stage=kind, queue="cpu", state=StepState.FAILED))
+        return job.id or 0
+
+
+ADMIN_JOBS = (
+    ("ingest", {"where": "/etc/passwd"}),
+    ("retain", {"keep_days": 400.0}),
+    ("compact", {"tracker_options": {"mlflow.uri": "http://elsewhere"}}),  # of any kind
+)
+
+
+@pytest.mark.parametrize(("kind", "options"), ADMIN_JOBS)
+def test_a_retry_needs_what_the_job_needs(
+    api: Api, browse: Callable[[str], Browser], kind: str, options: dict[str, object]
+) -> None:
+    job, browser = _failed(api.settings, kind, **options), browse(api.url)
+    browser.log_in(api.keys[Scope.OPERATOR])
+    token = browser.client.get("/v1/whoami").json()["csrf_token"]
+    assert f"/jobs/{job}/retry" not in browser.client.get(f"/jobs/{job}").text
+    assert "/overview/retry" not in browser.client.get("/").text
+    for path, fields in ((f"/jobs/{job}/retry", {}), ("/overview/retry", {"job": str(job)})):
+        assert browser.client.post(path, data={"csrf_token": token, **fields}).status_code == 403
+    chosen = {"csrf_token": token, "do": "retry", "job": str(job)}
+    assert "needs a key for admin" in browser.client.post("/jobs/bulk", data=chosen).text
+    refused = api("POST", f"/v1/jobs/{job}/retry", Scope.OPERATOR)
+    assert (refused.status_code, "needs a key for admin" in refused.json()["detail"]) == (403, True)
+    every = api("POST", "/v1/jobs/retry", Scope.OPERATOR, json={"numbers": [job]}).json()
+    assert (every["done"], every["failures"][0]["job"]) == (0, job)
+    assert api.get(f"/v1/jobs/{job}")["state"] == "failed"
+    again = api("POST", "/v1/jobs/retry", json={"numbers": [job]})
+    assert (again.status_code, again.json().get("done")) == (200, 1), again.text
+    assert api("POST", f"/v1/jobs/{job}/cancel", Scope.OPERATOR).status_code == 200, "whoever sees it may stop it"
+
+
+@pytest.mark.parametrize(("kind", "options"), ADMIN_JOBS)
+def test_a_schedule_of_administrators_is_theirs(
+    api: Api, browse: Callable[[str], Browser], kind: str, options: dict[str, object]
+) -> None:
+    schedules.add(api.settings, "theirs", "0 3 * * *", kind, dict(options))
+    browser = browse(api.url)
+    browser.log_in(api.keys[Scope.OPERATOR])
+    token = browser.client.get("/v1/whoami").json()["csrf_token"]
+    etag = api("GET", "/v1/schedules/theirs").headers["ETag"]
+    other = {"kind": "compact", "cron": "0 4 * * *"}
+    of_form = {"csrf_token": token, "name": "theirs", "timezone": "UTC", "etag": etag, **other}
+    page = browser.client.get("/schedules").text
+    assert "/schedules/pause" in page
+    for path in ("/schedules/run", "/schedules/save", "/schedules/delete"):
+        assert path not in page
+        assert browser.client.post(path, data=of_form).status_code == 403, path
+    assert browser.client.get("/schedules/edit?name=theirs").status_code == 403
+    for method, path, body in (("PUT", "", other), ("DELETE", "", None), ("POST", "/run", None)):
+        assert api(method, f"/v1/schedules/theirs{path}", Scope.OPERATOR, json=body).status_code == 403, (method, path)
+    assert api("POST", "/v1/schedules/theirs/pause", Scope.OPERATOR).status_code == 200, "whoever sees it may stop it"
+    assert api("POST", "/v1/schedules/theirs/resume", Scope.OPERATOR).status_code == 403
+    assert "/schedules/resume" not in browser.client.get("/schedules").text
+    assert api.get("/v1/schedules/theirs")["kind"] == kind
+    assert api("POST", "/v1/schedules/theirs/resume").status_code == 200
+    assert api("DELETE", "/v1/schedules/theirs").status_code == 204

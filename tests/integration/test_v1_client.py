@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import inspect
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -18,21 +21,29 @@ import segadmin
 from segadmin.errors import (
     AccessRefused,
     ConfigurationError,
+    DataError,
     InvalidTransition,
     JobNotFound,
     KeyReused,
     ModelNotFound,
     ServerUnavailable,
+    SnapshotNotFound,
     Stale,
+    UploadNotFound,
     UserNotFound,
 )
+from segadmin.settings import Settings
+from segadmin.storage import api_keys, database
 from segadmin.storage.records import Scope
-from segadmin_api.client import answers, calls
+from segadmin_api.client import answers
 from segadmin_api.client.operations import Operation, Operations
+from segadmin_api.http.app import routers
+from segadmin_api.http.permissions import permissions
 from segadmin_api.schemas.jobs import JobFilter
 from tests.api import Api
 from tests.conftest import Cli
 from tests.planted import LABELS
+from tests.servers import web_server
 
 
 @contextmanager
@@ -74,12 +85,91 @@ def test_the_asynchronous_client_has_the_same_methods(api: Api) -> None:
     assert models >= 1
 
 
-def test_every_call_is_a_method() -> None:
-    made = {name for name, value in vars(Operations).items() if isinstance(value, Operation)}
-    functions = {name for name, value in vars(calls).items() if getattr(value, "__module__", "") == calls.__name__}
-    assert made == {name for name in functions if name.islower() and not name.startswith("_")}
-    for name in made:
-        assert getattr(segadmin.Client, name).__doc__
+def test_every_route_has_a_call() -> None:
+    """Both clients have all of ``/v1``, but the stream of progress, which is for browsers."""
+    example = {"int": 7, "Path": __file__, "JobFilter": JobFilter(numbers=[7]), "Sequence[Mapping[str, Any]]": []}
+    called = set()
+    for operation in (each for each in vars(Operations).values() if isinstance(each, Operation)):
+        parameters = inspect.signature(operation.make).parameters.values()
+        needed = [each for each in parameters if each.default is each.empty]
+        by_name = {each.name: example.get(each.annotation, "x") for each in needed if each.kind == each.KEYWORD_ONLY}
+        places = [example.get(each.annotation, __file__) for each in needed if each.kind != each.KEYWORD_ONLY]
+        call = operation.make(*places, **by_name)
+        called.add((call.method, call.path.replace(quote(__file__, safe=""), "x")))
+    routes = {(each.method, each.path) for each in permissions(routers()) if each.path.startswith("/v1/")}
+    missing = {
+        (method, path)
+        for method, path in routes
+        if not any(method == sent and re.fullmatch(re.sub(r"{[^}]+}", "[^/]+", path), to) for sent, to in called)
+    }
+    assert missing == {("GET", "/v1/jobs/{job}/events")}
+
+
+def test_files_are_uploaded_in_pieces_and_imported(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "more.csv"
+    lines = [f"u{number},view,i{number % 9},2026-01-{1 + number % 28:02}T10:00:00Z" for number in range(60_000)]
+    file.write_text("\n".join(["user,kind,item,at", *lines]))
+    seen: list[tuple[int, int]] = []
+    with connected(api, Scope.OPERATOR) as client:
+        upload = client.upload_file(file, progress=lambda sent, size: seen.append((sent, size)))
+        assert (upload.name, upload.bytes) == ("more.csv", file.stat().st_size)
+        assert seen[-1] == (file.stat().st_size,) * 2
+        assert len(seen) > 1
+        previewed = client.preview_upload(upload.id)
+        assert (previewed.upload.choice.table, previewed.result.problem) == ("events", "")
+        assert [each.id for each in client.list_uploads().items] == [upload.id]
+        done = client.import_upload(upload.id)
+        assert client.show_job(done.job).kind == "import-upload"
+        client.cancel_job(done.job)
+        client.remove_upload(upload.id)
+        with pytest.raises(UploadNotFound):
+            client.show_upload(upload.id)
+        with pytest.raises(DataError, match="is no file"):
+            client.upload_file(tmp_path / "missing.csv")
+
+    async def send() -> int:
+        async with segadmin.AsyncClient(api.url, api.keys[Scope.OPERATOR]) as client:
+            sent = await client.upload_file(file)
+            await client.remove_upload(sent.id)
+            return sent.bytes
+
+    assert asyncio.run(send()) == file.stat().st_size
+
+
+def test_a_file_that_is_too_large_says_so(settings: Settings, tmp_path: Path) -> None:
+    database.ensure_schema(settings)
+    key = api_keys.create(settings, "ann", Scope.OPERATOR)
+    file = tmp_path / "large.csv"
+    file.write_bytes(b"user,kind,item,at\n" + b"x" * 2**22)
+    with (
+        web_server(settings, SEGADMIN_WEB_UPLOAD_MIB="1") as url,
+        segadmin.Client(url, key) as client,
+        pytest.raises(DataError, match=r"larger than 1 MiB.*SEGADMIN_WEB_UPLOAD_MIB"),
+    ):
+        client.upload_file(file)
+
+
+def test_lists_go_on_from_page_to_page(api: Api) -> None:
+    async def read() -> list[int]:
+        async with segadmin.AsyncClient(api.url, api.keys[Scope.ADMIN]) as client:
+            return [entry.id async for entry in client.items(client.list_audit, limit=2)]
+
+    with connected(api) as client:
+        once = [entry.id for entry in client.items(client.list_audit)]
+        assert once == [entry.id for entry in client.items(client.list_audit, limit=2)]
+    assert len(once) > 2
+    assert asyncio.run(read())[-len(once) :] == once
+
+
+def test_a_report_is_saved_whole_or_not_at_all(api: Api, tmp_path: Path) -> None:
+    with connected(api, Scope.VIEWER) as client:
+        saved = client.save_report(tmp_path / "report.html")
+        assert saved.bytes == len((tmp_path / "report.html").read_bytes()) > 1000
+        with pytest.raises(SnapshotNotFound):
+            client.save_report(tmp_path / "none.html", 99)
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            client.save_report(tmp_path / "missing" / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_errors_are_those_of_the_server(api: Api) -> None:
@@ -182,44 +272,58 @@ def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(answers, "FIRST_PAUSE", 0.01)
     with (
         segadmin.Client("http://127.0.0.1:9", "seg_key") as client,
-        pytest.raises(ServerUnavailable, match="does not answer"),
+        pytest.raises(ServerUnavailable, match=r"127.0.0.1:9 does not answer: .* Check --server"),
     ):
         client.whoami()
 
 
-def test_commands_work_on_a_server(api: Api, cli: Cli) -> None:
-    where = {"SEGADMIN_SERVER": api.url, "SEGADMIN_KEY": api.keys[Scope.OPERATOR]}
-    asked = cli("enqueue", "refresh", "--labels", LABELS, "--key", "remote-1", **where).stdout
-    number = asked.split()[3]
-    assert f"Saved as job {number} (refresh); it starts when the server's broker is back." in asked
-    assert (
-        "nothing new was enqueued" in cli("enqueue", "refresh", "--labels", LABELS, "--key", "remote-1", **where).stdout
-    )
-    listed = json.loads(cli("jobs", "list", "--json", "--limit", "1", **where).stdout)
-    assert [str(job["id"]) for job in listed] == [number]
-    assert f"job {number} · refresh · queued" in cli("jobs", "show", number, **where).stdout
-    assert "is cancelled" in cli("jobs", "cancel", number, **where).stdout
-    watched = cli("jobs", "watch", number, check=False, **where)
-    assert (watched.returncode, "cancelled on request" in watched.stderr) == (1, True)
-    assert "continues" in cli("jobs", "retry", number, **where).stdout
-    cli("jobs", "cancel", number, **where)
-    assert "champion" in cli("models", "list", **where).stdout
-    assert "model version 1" in cli("models", "show", "champion", **where).stdout
-    assert LABELS in cli("snapshots", "list", **where).stdout
-    assert "240 users" in cli("snapshots", "show", **where).stdout
-    assert "user " in cli("users", "show", "user-1", "--text", **where).stdout
-    entry = api.get("/v1/audit?action=users&limit=1")["items"][0]
-    assert entry["actor"] == "key the operator"
-    refused = cli("jobs", "show", "999", check=False, **where)
-    assert (refused.returncode, refused.stderr.startswith("Error: There is no job 999.")) == (1, True)
+@contextmanager
+def other_server(status: int, content: bytes, kind: str) -> Iterator[str]:
+    """Run a server that answers everything in the same way, as one of another version or another program would."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
-    "words", [("data", "list"), ("jobs", "trials", "1"), ("keys", "list"), ("models", "promote", "1"), ("up",)]
+    ("status", "content", "kind", "message"),
+    [
+        (
+            404,
+            b'{"detail": "Not Found"}',
+            "application/problem+json",
+            "does not know GET /v1/whoami, .* Update the",
+        ),
+        (200, b'{"name": "ann"}', "application/json", "answers GET /v1/whoami in another way .* Update the"),
+        (404, b"<html>", "text/html", "is no segadmin server: it answered 404"),
+        (401, b'{"detail": "There is no such key."}', "application/json", "no such key. .*SEGADMIN_KEY.* keys create"),
+    ],
 )
-def test_commands_of_this_machine_do_not_work_on_a_server(cli: Cli, words: tuple[str, ...]) -> None:
-    done = cli("--server", "http://127.0.0.1:9", "--key", "seg_x", *words, check=False)
-    assert (done.returncode, "works only on the machine itself" in done.stderr.replace("\n", " ")) == (2, True)
+def test_another_server_is_named(status: int, content: bytes, kind: str, message: str) -> None:
+    with (
+        other_server(status, content, kind) as url,
+        segadmin.Client(url, "seg_key") as client,
+        pytest.raises((ServerUnavailable, AccessRefused), match=message),
+    ):
+        client.whoami()
 
 
 def test_a_command_without_a_key_says_how(cli: Cli) -> None:

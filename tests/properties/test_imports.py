@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
@@ -58,9 +57,8 @@ def test_some_files(tmp_path_factory: pytest.TempPathFactory, form: str) -> None
     try_it()
 
 
-@pytest.mark.slow
+@pytest.mark.long  # it tries other files each time: to be looked at by people
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(os.environ.get("CI") == "true", reason="tries other files each time: to be looked at by people")
 @pytest.mark.parametrize("form", WRITERS)
 def test_four_hundred_files(tmp_path_factory: pytest.TempPathFactory, form: str) -> None:
     tried: list[Any] = []

@@ -100,7 +100,14 @@ class Merges(RuleBasedStateMachine):
         assert came_as.is_empty()
 
 
-@pytest.mark.parametrize("sequences", [5, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        5,
+        pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(1_800)]),
+    ],
+)
 def test_any_sequence_of_merges_loses_and_doubles_nothing(sequences: int) -> None:
     checks = hypothesis_settings(
         max_examples=sequences,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from segadmin.errors import ConfigurationError
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.models.versions import list_lines
@@ -15,7 +17,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.read import list_snapshots
 from segadmin.storage.database import reading
 from segadmin_api.client import Client
-from segadmin_api.notebook import html_of, load_ipython_extension, show
+from segadmin_api.notebook import html_of, load_ipython_extension, set_language, show
 from tests.conftest import Cli
 from tests.planted import Run, more_weeks, planted_users
 from tests.servers import web_server
@@ -42,6 +44,25 @@ def test_a_record_is_escaped_and_loads_nothing(name: str) -> None:
     assert not {"script", "link", "img", "iframe"} & set(shown.tags)
     assert not {name for name, _ in shown.attributes} & {"src", "href", "onclick"}
     assert "plain" in " ".join(plain.texts)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_card_is_chinese(name: str) -> None:
+    set_language("zh")
+    try:
+        shown, asked = html_of(RECORDS[name]("数据")), html_of(RECORDS[name]("数据"), "en")
+    finally:
+        set_language("en")
+    assert show(RECORDS[name]("数据"), "zh")._repr_html_() == shown
+    assert html_of(RECORDS[name]("数据")) == asked, "English is the default"
+    words = re.findall(r"[A-Za-z]{3,}", " ".join(text for text in Parsed(shown).texts if "{" not in text))
+    assert set(words) <= {"AUROC", "ECE", "high"}, words
+
+
+def test_there_are_cards_in_two_languages() -> None:
+    for refused in (lambda: show([], "fr"), lambda: set_language("fr")):
+        with pytest.raises(ConfigurationError, match="There are: en, zh"):
+            refused()
 
 
 class _Formatter:

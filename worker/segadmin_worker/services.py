@@ -70,7 +70,7 @@ def worker_service(
         # After SIGTERM, running steps have `worker_soft_shutdown_timeout` seconds; then they are returned to the queue.
         # Otherwise a worker would wait for its step to end, and training takes longer than orchestrators wait.
         "REMAP_SIGTERM": "SIGQUIT",
-        **_threads(concurrency),
+        **thread_limits(concurrency),
     }
     words = ["worker", "-Q", ",".join(queues), "-c", str(concurrency), "-n", nodename, "-l", "info"]
     # Gossip and mingle are for workers that elect each other; these only ask SQL.
@@ -113,6 +113,17 @@ def web_service(settings: Settings, address: str, port: int) -> Service:
     return Service("web", command, _home(settings), url=f"http://{address}:{port}", health="/healthz")
 
 
+def thread_limits(processes: int) -> dict[str, str]:
+    """Return variables that divide the cores among the processes of a service; each would start one thread per core.
+
+    Idle threads sleep (``PASSIVE``): if two fits share the cores, as the baselines and the fine-tuning of a job do,
+    busy-waiting threads make both many times slower.
+    """
+    share = str(max(1, (os.cpu_count() or 1) // processes))
+    defaults = {"OMP_NUM_THREADS": share, "POLARS_MAX_THREADS": share, "OMP_WAIT_POLICY": "passive"}
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
 def web_is_installed() -> bool:
     """Return whether the packages of ``segadmin[web]`` are installed."""
     return _installed("fastapi") and _installed("uvicorn")
@@ -144,17 +155,6 @@ def _celery(settings: Settings, *words: str) -> tuple[str, ...]:
 
 def _home(settings: Settings) -> dict[str, str]:
     return {"SEGADMIN_HOME": str(settings.root)}
-
-
-def _threads(concurrency: int) -> dict[str, str]:
-    """Return variables that divide the cores among a worker's processes; each would start one thread per core.
-
-    Idle threads sleep (``PASSIVE``): if two fits share the cores, as the baselines and the fine-tuning of a job do,
-    busy-waiting threads make both many times slower.
-    """
-    share = str(max(1, (os.cpu_count() or 1) // concurrency))
-    defaults = {"OMP_NUM_THREADS": share, "POLARS_MAX_THREADS": share, "OMP_WAIT_POLICY": "passive"}
-    return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def _installed(package: str) -> bool:

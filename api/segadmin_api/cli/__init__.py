@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo:app", "Run the whole workflow on real data on this machine.", _MACHINE),
     "up": ("machine:up", "Start all services on this machine: Redis, workers, beat, Flower, web.", _MACHINE),
     "down": ("machine:down", "Stop what `up --detach` started.", _MACHINE),
-    "status": ("machine:status", "Show the services on this machine.", _MACHINE),
+    "status": ("machine_status:status", "Show the services on this machine.", _MACHINE),
     "worker": ("services:worker", "Run a worker, for a deployment.", _MACHINE),
     "beat": ("services:beat", "Run the scheduler, for a deployment.", _MACHINE),
     "flower": ("services:flower", "Run Flower with a password, for a deployment.", _MACHINE),

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from segadmin.settings import get_settings
 from segadmin.storage.audit import entries
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin.storage.records import Audit
+from segadmin_api.cli.output import JsonOption, group, nothing, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_records
 from segadmin_api.formatting import ago
 
 _MAX_LIMIT = 1_000_000
@@ -33,7 +35,10 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    log = entries(get_settings(), action, limit, actor=actor)
+    log = answer(
+        lambda settings: entries(settings, action, limit, actor=actor),
+        lambda client: as_records(Audit, client.items(client.list_audit, action=action, actor=actor), limit),
+    )
     if as_json:
         show_json([entry.model_dump(mode="json") for entry in log])
         return
@@ -41,4 +46,5 @@ def list_(
         (ago(entry.created_at), entry.actor, entry.action, entry.subject, json.dumps(entry.details, ensure_ascii=False))
         for entry in log
     ]
-    table("", ["when", "who", "did", "to", "details"], rows, empty="The audit log is empty.")
+    empty = nothing("The audit log is empty.", action=action, actor=actor)
+    table("", ["when", "who", "did", "to", "details"], rows, empty=empty)

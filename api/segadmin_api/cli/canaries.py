@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segadmin.counts import counted
 from segadmin.models import canary as canaries
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.records import Canary, CanaryState
-from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, nothing, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_record, as_records
 from segadmin_api.formatting import canary_line
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 app = group("A new version that scores a share of the users, to be compared with the champion.")
 Labels = Annotated[
@@ -30,8 +36,10 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List all canaries, newest first, and why those ended that are over."""
-    with reading(get_settings()) as session:
-        rows = canaries.list_canaries(session, labels)
+    rows = answer(
+        lambda settings: _list(settings, labels),
+        lambda client: as_records(Canary, client.items(client.list_canaries, labels=labels)),
+    )
     if as_json:
         show_json([_facts(row) for row in rows])
         return
@@ -51,7 +59,7 @@ def list_(
             )
             for row in rows
         ],
-        empty="No canaries yet. Start one: segadmin enqueue retrain --canary 5%",
+        empty=nothing("No canaries yet. Start one: segadmin enqueue retrain --canary 5%", labels=labels),
     )
     for row in rows:
         if row.reason:
@@ -61,8 +69,7 @@ def list_(
 @app.command()
 def show(labels: Labels = None, as_json: JsonOption = False) -> None:
     """Show the canary that is running, and the newest comparison of its version with the champion."""
-    with reading(get_settings()) as session:
-        canary = canaries.find_running(session, labels)
+    canary = answer(lambda settings: _find(settings, labels), lambda client: _find_there(client, labels))
     if as_json:
         show_json(_facts(canary))
         return
@@ -86,13 +93,33 @@ def stop(
     as_json: JsonOption = False,
 ) -> None:
     """Stop the canary: from the next refresh on, the champion scores its users again."""
-    canary = canaries.stop_canary(get_settings(), labels, reason)
+    canary = answer(
+        lambda settings: canaries.stop_canary(settings, labels, reason),
+        lambda client: as_record(
+            Canary, client.stop_canary(_find_there(client, labels).id or 0, reason=reason), salt=0
+        ),
+    )
     if as_json:
         show_json(_facts(canary))
         return
     echo(f"Stopped the canary of version {canary.challenger_id}; it stays a challenger.")
     command = f"segadmin enqueue refresh --labels {quote(canary.label_set)} --wait"
     echo(f"The next refresh gives its users back to version {canary.champion_id}: {command}")
+
+
+def _list(settings: Settings, labels: str | None) -> Sequence[Canary]:
+    with reading(settings) as session:
+        return canaries.list_canaries(session, labels)
+
+
+def _find(settings: Settings, labels: str | None) -> Canary:
+    with reading(settings) as session:
+        return canaries.find_running(session, labels)
+
+
+def _find_there(client: Client, labels: str | None) -> Canary:
+    running = client.items(client.list_canaries, labels=labels, state=CanaryState.RUNNING)
+    return canaries.the_running(as_records(Canary, running), labels)
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, UsageError, echo, moment_of, show_json, table
+from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.output import JsonOption, UsageError, echo, moment_of, nothing, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_correction
 from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
     from segadmin.snapshots.corrections import Corrected
     from segadmin.storage.records import Correction
+    from segadmin_api.client import Client
+    from segadmin_api.schemas import users
 
 _DAYS = {"d": 1, "w": 7}
 _MAX_DAYS = 36_500
@@ -49,13 +53,21 @@ def correct(
 
     if withdraw == (segment is not None):
         raise UsageError("Give --segment SEGMENT to correct the user, or --withdraw to end the correction.")
-    settings = get_settings()
-    with suggesting(settings, user):
+    end = None if segment is None else _parse_end(expires)
+
+    def here(settings: Settings) -> Corrected:
         if segment is None:
-            done = corrections.withdraw(settings, user, reason, label_set=labels)
-        else:
-            end = _parse_end(expires)
-            done = corrections.correct(settings, user, segment, reason, label_set=labels, expires_at=end, weight=weight)
+            return corrections.withdraw(settings, user, reason, label_set=labels)
+        return corrections.correct(settings, user, segment, reason, label_set=labels, expires_at=end, weight=weight)
+
+    def there(client: Client) -> Corrected:
+        if segment is None:
+            return _corrected(client.withdraw_correction(user, reason, labels=labels))
+        until = None if end is None else end.isoformat()
+        return _corrected(client.correct_user(user, segment, reason, labels=labels, expires_at=until, weight=weight))
+
+    with suggesting(get_settings(), user):
+        done = answer(here, there)
     _print(done, as_json=as_json)
 
 
@@ -72,9 +84,11 @@ def pin(
     """
     from segadmin.snapshots import corrections
 
-    settings = get_settings()
-    with suggesting(settings, user):
-        done = corrections.pin(settings, user, reason, segment=segment, label_set=labels)
+    with suggesting(get_settings(), user):
+        done = answer(
+            lambda settings: corrections.pin(settings, user, reason, segment=segment, label_set=labels),
+            lambda client: _corrected(client.pin_user(user, reason, segment=segment, labels=labels)),
+        )
     _print(done, as_json=as_json)
 
 
@@ -85,15 +99,14 @@ def list_(
 ) -> None:
     """List the corrections that are in force, newest first."""
     from segadmin.events.keys import show_key
-    from segadmin.labels.corrections import holds
-    from segadmin.snapshots.corrections import list_corrections
-    from segadmin.storage.database import now, reading
 
-    with reading(get_settings()) as session:
-        moment = now(session)
-        rows = list_corrections(session, labels, over=everything)
+    def there(client: Client) -> list[tuple[Correction, bool]]:
+        items = client.items(client.list_corrections, labels=labels, everything=everything)
+        return [(as_correction(item), item.in_force) for item in items]
+
+    listed = answer(lambda settings: _list(settings, labels, everything=everything), there)
     if as_json:
-        show_json([_facts(row) | {"in_force": holds(row, moment)} for row in rows])
+        show_json([_facts(row) | {"in_force": in_force} for row, in_force in listed])
         return
     table(
         "",
@@ -109,10 +122,30 @@ def list_(
                 row.actor,
                 row.reason,
             )
-            for row in rows
+            for row, _ in listed
         ],
-        empty="No corrections. Make one: segadmin users correct USER --segment SEGMENT --reason REASON",
+        empty=nothing(
+            "No corrections. Make one: segadmin users correct USER --segment SEGMENT --reason REASON", labels=labels
+        ),
     )
+
+
+def _list(settings: Settings, labels: str | None, *, everything: bool) -> list[tuple[Correction, bool]]:
+    """Return corrections, and whether each is in force."""
+    from segadmin.labels.corrections import holds
+    from segadmin.snapshots.corrections import list_corrections
+    from segadmin.storage.database import now, reading
+
+    with reading(settings) as session:
+        moment = now(session)
+        return [(row, holds(row, moment)) for row in list_corrections(session, labels, over=everything)]
+
+
+def _corrected(done: users.Corrected) -> Corrected:
+    """Return what a server has done."""
+    from segadmin.snapshots.corrections import Corrected
+
+    return Corrected(as_correction(done.correction), done.before, done.snapshot, done.replaced, done.job)
 
 
 def sentence(correction: Correction) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segadmin.counts import counted
+from segadmin.errors import UserNotFound
 from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
@@ -27,12 +29,16 @@ from segadmin_api.cli.output import (
     table,
     terminal,
 )
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_import, as_record, as_records
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
     from segadmin.events.erase import Erased
     from segadmin.events.profile import Profile
     from segadmin.events.user_list import ListedUser
+    from segadmin_api.client import Client
+    from segadmin_api.schemas.data import Table
 
 app = group("Import, generate, inspect and erase events, items and labels.")
 _BAR_WIDTH = 40
@@ -135,12 +141,15 @@ def forget(
     requested: dict[str, ListedUser] = {}
     for entry in listed:
         requested.setdefault(entry.user, entry)
-    interrupted = was_interrupted(get_settings())
+    interrupted = get_settings().server is None and was_interrupted(get_settings())
     if not requested and not interrupted:
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
     if requested and not yes:
         confirm(f"Permanently erase {counted(len(requested), 'user')}?")
-    erasures = erase(get_settings(), list(requested), waiting=partial(echo, err=True))
+    erasures = answer(
+        lambda settings: erase(settings, list(requested), waiting=partial(echo, err=True)),
+        lambda client: [_erase_there(client, user) for user in requested],
+    )
     done = list(zip(requested.values(), erasures, strict=True))
     if interrupted:
         echo("An interrupted erasure was completed.", err=True)
@@ -153,6 +162,16 @@ def forget(
         echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
     if unknown:
         raise typer.Exit(1)
+
+
+def _erase_there(client: Client, user: str) -> Erased:
+    """Erase a user on a server, which does not tell the pseudonym of one whom it does not know."""
+    from segadmin.events.erase import Erased
+
+    try:
+        return as_record(Erased, client.erase_user(user))
+    except UserNotFound:
+        return Erased("no pseudonym", {}, [])
 
 
 def _show_erased(user: ListedUser, erased: Erased, file: Path | None) -> None:
@@ -201,12 +220,21 @@ def label_(
 
     from segadmin.labels.labeling import label
 
-    label_set = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
+    options = parse_options(option or [], "--option")
+
+    def here(settings: Settings) -> tuple[LabelSet, bool]:
+        label_set = label(settings, name, labeler, options)
+        with transaction(settings) as session:
+            return label_set, len(session.exec(select(LabelSet.name)).all()) == 1
+
+    def there(client: Client) -> tuple[LabelSet, bool]:
+        label_set = as_record(LabelSet, client.derive_label_set(name, labeler, options))
+        return label_set, len(client.list_label_sets().items) == 1
+
+    label_set, is_only = answer(here, there)
     if as_json:
         show_json(label_set.model_dump(mode="json"))
         return
-    with transaction(get_settings()) as session:
-        is_only = len(session.exec(select(LabelSet.name)).all()) == 1
     labels_option = "" if is_only else f" --labels {quote(name)}"
     labels = f"{counted(label_set.rows, 'label')} of {', '.join(label_set.segments)}"
     echo(f"{name}: {labels}. Next: segadmin enqueue retrain{labels_option} --wait")
@@ -217,10 +245,13 @@ def profile(
     html: Annotated[Path | None, typer.Option(help="Write it as an HTML page to this file instead.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a profile of the lake: events by kind and day, users by history, missing fields, top categories."""
+    """Show a profile of the lake: events by kind and day, users by history, missing fields, top categories.
+
+    With --server: the one that the newest job of `segadmin enqueue profile` made there.
+    """
     from segadmin.events.profile import profile as profile_lake
 
-    result = profile_lake(get_settings())
+    result = answer(profile_lake, lambda client: client.show_profile().profile)
     if html is not None:
         from segadmin_api.dashboard.data_report import page
 
@@ -265,35 +296,23 @@ def _show_profile(profile: Profile) -> None:
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the contents of the store: tables, label sets and imports."""
-    from sqlmodel import col, select
-
-    from segadmin.events.interrupted import state_of
-    from segadmin.storage.import_lock import is_importing
-
-    settings = get_settings()
-    compare_folder(settings)
-    with transaction(settings) as session:
-        label_sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
-        recent_imports = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
-    importing = is_importing(settings)
-    states = {record.id: state_of(record, importing=importing) for record in recent_imports}
-    tables = _tables(settings)
+    tables, label_sets, recent_imports, states = answer(_contents, _contents_there)
     if as_json:
         show_json(
             {
-                "tables": tables,
+                "tables": [facts.model_dump() for facts in tables],
                 "label_sets": [label_set.model_dump(mode="json") for label_set in label_sets],
                 "imports": [record.model_dump(mode="json") | {"state": states[record.id]} for record in recent_imports],
             }
         )
         return
-    if not any(facts["rows"] for facts in tables) and not recent_imports and not label_sets:
+    if not any(facts.rows for facts in tables) and not recent_imports and not label_sets:
         echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
         return
     table(
         "tables",
         ["table", ">rows", "what"],
-        [(facts["table"], f"{facts['rows']:,}", facts["what"]) for facts in tables],
+        [(facts.table, f"{facts.rows:,}", facts.what) for facts in tables],
     )
     if label_sets:
         rows = [
@@ -322,22 +341,31 @@ def list_(as_json: JsonOption = False) -> None:
         echo("To continue interrupted imports: segadmin data interrupted")
 
 
-def _tables(settings: Settings) -> list[dict[str, Any]]:
-    import polars as pl
+Contents = tuple["Sequence[Table]", Sequence[LabelSet], Sequence[Import], Mapping[int | None, str]]
+#: Imports that are listed.
+_IMPORTS = 20
 
-    from segadmin.events.vectors import vector_counts
-    from segadmin.storage.lake import Lake
 
-    lake = Lake.of(settings)
-    facts = []
-    for name in ("events", "items", "users", "labels", "quarantine"):
-        rows = lake.scan(name).select(pl.len()).collect().item()
-        facts.append({"table": name, "rows": rows, "what": ""})
-    if counts := vector_counts(lake):
-        facts[1]["what"] = "vectors: " + ", ".join(
-            f"{name} of {counted(count, 'item')}" for name, count in counts.items()
-        )
-    first, last = lake.scan("events").select(first=pl.col("at").min(), last=pl.col("at").max()).collect().row(0)
-    if first is not None:
-        facts[0]["what"] = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return facts
+def _contents(settings: Settings) -> Contents:
+    """Return the tables, the label sets, and the newest imports with their states."""
+    from sqlmodel import col, select
+
+    from segadmin.events.interrupted import state_of
+    from segadmin.storage.import_lock import is_importing
+    from segadmin_api.store_tables import store_tables
+
+    compare_folder(settings)
+    with transaction(settings) as session:
+        label_sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
+        imported = session.exec(select(Import).order_by(col(Import.id).desc()).limit(_IMPORTS)).all()
+    importing = is_importing(settings)
+    states = {record.id: state_of(record, importing=importing) for record in imported}
+    return store_tables(settings), label_sets, imported, states
+
+
+def _contents_there(client: Client) -> Contents:
+    """Return the same of a server."""
+    imported = client.list_imports(limit=_IMPORTS).items
+    label_sets = as_records(LabelSet, client.list_label_sets().items)
+    states: dict[int | None, str] = {item.id: item.state for item in imported}
+    return client.list_tables().items, label_sets, list(map(as_import, imported)), states

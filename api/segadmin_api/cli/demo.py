@@ -141,7 +141,7 @@ def _show(settings: Settings, console: Console, job: int, labels: str) -> None:
 
 
 def _print_next_commands(settings: Settings, console: Console, shop: DemoShop, seconds: float) -> None:
-    from segadmin_api.cli.machine import pages
+    from segadmin_api.cli.machine_status import pages
     from segadmin_worker import state
 
     console.rule("Where to look next")

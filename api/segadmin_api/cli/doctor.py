@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli import checks
 from segadmin_api.cli.checks import Check, Finding, Level
 from segadmin_api.cli.output import JsonOption, echo_marked, show_json
+from segadmin_api.cli.remote import answer, refuse_options
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 app = typer.Typer(add_completion=False)
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
@@ -27,9 +31,10 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this installation and show how to fix problems; exit code 1 if a check fails."""
+    """Check this installation, or that of --server, and show how to fix problems; exit code 1 if a check fails."""
+    refuse_options(backbone=backbone)
     findings = []
-    for finding in run_checks(backbone):
+    for finding in answer(lambda _: run_checks(backbone), _checks_there):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -37,6 +42,11 @@ def doctor(
         show_json([_facts(finding) for finding in findings])
     if any(finding.level == Level.FAIL for finding in findings):
         raise typer.Exit(1)
+
+
+def _checks_there(client: Client) -> list[Finding]:
+    """Return what the checks of a server found on its machine."""
+    return [Finding(Level(each.level), each.what, each.detail, each.fix) for each in client.run_doctor().items]
 
 
 def run_checks(backbone: str | None) -> Iterator[Finding]:

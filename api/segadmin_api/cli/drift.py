@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segadmin.counts import counted
 from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_history, report_of
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, SegmentSnapshot
-from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, nothing, save_page, show_json, table
+from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote_records import as_record
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
+    from segadmin_api.schemas import snapshots
 
 app = group("What changed since a model went into use, and how good its segments probably are.")
 LabelSetOption = Annotated[
@@ -30,11 +36,14 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the reports of all snapshots, newest first."""
+    refuse_options(html=html)
     if html is not None:
         _draw(html, label_set)
         return
-    with transaction(get_settings()) as session:
-        reports = list_reports(session, label_set)
+    reports = answer(
+        lambda settings: _list(settings, label_set),
+        lambda client: list(map(_line, client.items(client.list_drift, labels=label_set))),
+    )
     if as_json:
         show_json([_short(report, snapshot) for report, snapshot in reports])
         return
@@ -56,8 +65,23 @@ def list_(
             )
             for report, snapshot in reports
         ],
-        empty=NO_REPORTS,
+        empty=nothing(NO_REPORTS, label_set=label_set),
     )
+
+
+def _list(settings: Settings, label_set: str | None) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
+    with transaction(settings) as session:
+        return list_reports(session, label_set)
+
+
+def _line(item: snapshots.DriftLine) -> tuple[DriftReport, SegmentSnapshot]:
+    """Return a report in a list of a server; of what was compared, the list has only the number."""
+    findings: list[dict[str, Any]] = [{}] * item.distributions
+    return as_record(DriftReport, item, findings=findings, estimate={"metrics": item.metrics}), _of(item)
+
+
+def _of(item: snapshots.DriftLine) -> SegmentSnapshot:
+    return as_record(SegmentSnapshot, item, id=item.snapshot_id, job_id=0)
 
 
 def _draw(html: Path, label_set: str | None) -> None:
@@ -77,11 +101,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the report of a snapshot: distributions that drifted, estimated metrics, and missing events."""
-    with transaction(get_settings()) as session:
-        snapshot = find_snapshot(session, number, label_set)
-        report = (report_for if number == "current" else report_of)(session, snapshot)
-        snapshot = session.get_one(SegmentSnapshot, report.snapshot_id)
-        outcomes = outcomes_beside_estimates(session, report)
+    from segadmin.monitoring.volume import Volume
+
+    report, snapshot, outcomes = answer(
+        lambda settings: _find(settings, number, label_set), lambda client: _find_there(client, number, label_set)
+    )
     if as_json:
         facts = report.model_dump(mode="json", exclude={"id"})
         show_json(facts | {"label_set": snapshot.label_set, "as_of": snapshot.as_of, "measured": outcomes})
@@ -92,15 +116,32 @@ def show(
     _print_metrics(report, outcomes)
     rows = [
         (
-            volume["day"],
-            volume["kind"],
-            f"{volume['events']:,}",
-            _expected(volume),
-            "missing" if volume["missing"] else "",
+            volume.period,
+            volume.kind,
+            f"{volume.events:,}",
+            "" if volume.expected is None else f"{volume.expected:,.0f}",
+            "missing" if volume.missing else "too few to tell" if volume.too_few else "",
         )
-        for volume in report.volumes
+        for volume in map(Volume.model_validate, report.volumes)
     ]
     table("events per day", ["day", "kind", ">events", ">expected", ""], rows)
+
+
+Found = tuple[DriftReport, SegmentSnapshot, Sequence[Mapping[str, Any]]]
+
+
+def _find(settings: Settings, number: str, label_set: str | None) -> Found:
+    """Return a report, its snapshot, and the outcomes that are known by now."""
+    with transaction(settings) as session:
+        snapshot = find_snapshot(session, number, label_set)
+        report = (report_for if number == "current" else report_of)(session, snapshot)
+        snapshot = session.get_one(SegmentSnapshot, report.snapshot_id)
+        return report, snapshot, outcomes_beside_estimates(session, report)
+
+
+def _find_there(client: Client, number: str, label_set: str | None) -> Found:
+    item = client.show_drift(number, labels=label_set)
+    return as_record(DriftReport, item), _of(item), item.measured
 
 
 def drift_line(report: DriftReport) -> str:
@@ -159,10 +200,6 @@ def _print_metrics(report: DriftReport, outcomes: Sequence[Mapping[str, Any]]) -
 def _metric(report: DriftReport, name: str) -> str:
     value = report.estimate.get("metrics", {}).get(name)
     return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]" if value else "cannot know"
-
-
-def _expected(volume: Mapping[str, Any]) -> str:
-    return "" if volume["expected"] is None else f"{volume['expected']:,.0f}"
 
 
 def _short(report: DriftReport, snapshot: SegmentSnapshot) -> dict[str, Any]:

@@ -202,18 +202,23 @@ def _estimate(settings: Settings, kind: str, options: dict[str, Any], *, as_json
 def _enqueue_remotely(settings: Settings, kind: str, options: dict[str, Any], how: Mapping[str, Any]) -> None:
     """Ask a server for a job; repeated until it answers, and enqueued once."""
     from segadmin_api.cli.remote import connected
+    from segadmin_api.cli.sources import view_of
 
     wanted = parse_request(kind, options).model_dump(mode="json", exclude_defaults=True)
     with connected(settings) as client:
         done = client.enqueue(kind, wanted, key=how["key"], priority=how["priority"])
+        job = view_of(client.show_job(done.job))
     if how["as_json"]:
-        show_json({"job": done.job, "kind": kind, "created": done.created, "rung": done.dispatched})
+        facts = {"job": done.job, "kind": kind, "created": done.created, "rung": done.dispatched}
+        show_json(facts | {"options": job.job.options})
     elif not done.created:
         echo(f"Job {done.job} has the key {how['key']!r} already; nothing new was enqueued.")
     elif not done.dispatched:
         echo(f"Saved as job {done.job} ({kind}); it starts when the server's broker is back.")
     else:
         echo(f"Enqueued job {done.job} ({kind}). Watch it: segadmin jobs watch {done.job}")
+        if job.waits_for:
+            echo(f"It {waits(job)}.")
     if how["wait"]:
         from segadmin_api.cli.sources import RemoteJobs
         from segadmin_api.cli.watch import watch

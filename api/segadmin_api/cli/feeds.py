@@ -8,11 +8,15 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.jobs.enqueue import ask
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin.snapshots import feeds
+from segadmin.storage.records import ConfiguredFeed
 from segadmin.urls import mask_all
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_record
 from segadmin_api.formatting import ago
+from segadmin_api.schemas.feeds import Feed
 from segadmin_worker.client import dispatcher
 
 Name = Annotated[str, typer.Argument(help="Which feed.")]
@@ -41,14 +45,17 @@ def add(
     Secrets are not stored: an option names the environment variable, which the workers need.
     """
     options = parse_options(option or [], "--option")
-    feed = feeds.add_feed(get_settings(), name, kind, options, label_set, from_now=from_now)
-    echo(f"{name} receives the changes of {feed.label_set}. Beat starts a delivery; watch: segadmin feeds list")
+    of = answer(
+        lambda settings: feeds.add_feed(settings, name, kind, options, label_set, from_now=from_now).label_set,
+        lambda client: client.add_feed(name, kind, options, labels=label_set, from_now=from_now).label_set,
+    )
+    echo(f"{name} receives the changes of {of}. Beat starts a delivery; watch: segadmin feeds list")
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the feeds, what they have not received yet, and the last error."""
-    listed = feeds.list_feeds(get_settings())
+    listed = answer(feeds.list_feeds, lambda client: list(map(_state, client.list_feeds().items)))
     if as_json:
         show_json([_facts(state) for state in listed])
         return
@@ -74,7 +81,7 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: Name, as_json: JsonOption = False) -> None:
     """Show a feed: its options, its cursor and its last error."""
-    state = feeds.find_feed(get_settings(), name)
+    state = answer(lambda settings: feeds.find_feed(settings, name), lambda client: _state(client.show_feed(name)))
     if as_json:
         show_json(_facts(state))
         return
@@ -94,17 +101,25 @@ def show(name: Name, as_json: JsonOption = False) -> None:
 @app.command()
 def remove(name: Name) -> None:
     """Remove a feed. What its receiver has stays there."""
-    feeds.remove_feed(get_settings(), name)
+    answer(lambda settings: feeds.remove_feed(settings, name), lambda client: client.remove_feed(name))
     echo(f"Removed {name}.")
 
 
 @app.command()
 def deliver(name: Name) -> None:
     """Deliver now, without waiting for the next attempt, to all feeds of the same label set."""
-    settings = get_settings()
+    job = answer(lambda settings: _deliver(settings, name), lambda client: client.deliver_feed(name).job)
+    echo(f"Enqueued job {job} (deliver). Watch it: segadmin jobs watch {job}")
+
+
+def _deliver(settings: Settings, name: str) -> int:
+    """Enqueue a delivery and return the job."""
     labels = feeds.find_feed(settings, name).feed.label_set
-    enqueued = ask(settings, dispatcher(settings), "deliver", {"labels": labels, "at_once": True})
-    echo(f"Enqueued job {enqueued.job.id} (deliver). Watch it: segadmin jobs watch {enqueued.job.id}")
+    return ask(settings, dispatcher(settings), "deliver", {"labels": labels, "at_once": True}).job.id or 0
+
+
+def _state(item: Feed) -> feeds.FeedState:
+    return feeds.FeedState(as_record(ConfiguredFeed, item), item.lag, item.records_waiting)
 
 
 def _facts(state: feeds.FeedState) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from segadmin_api.cli.command_line import command_line, join_words
 from segadmin_api.cli.import_report import note_several, report, report_changes
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table, terminal
 from segadmin_api.cli.proposals import NextCommands, save_mapping, show_proposal
+from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote_import import import_there, mapping_there, preview_there
 from segadmin_api.cli.several import expand, import_each, summarize
 
 if TYPE_CHECKING:
@@ -227,7 +229,10 @@ def preview(
         raise typer.BadParameter("Only --guess has a mapping to save.", param_hint="--save")
     parsed_mapping = _mapping(context)
     request = ImportRequest(table_, where, parsed_mapping, source=source, options=_options(option, query))
-    result = preview_rows(get_settings(), request, rows)
+    refuse_options(source=source)
+    result = answer(
+        lambda settings: preview_rows(settings, request, rows), lambda client: preview_there(client, request)
+    )
     if as_json:
         show_json(result.model_dump(mode="json"))
         return
@@ -324,7 +329,8 @@ def _mapping(context: typer.Context) -> Mapping:
     from segadmin.events.saved_mappings import read_mapping
 
     params = context.params
-    base = read_mapping(get_settings(), params["mapping"])
+    path = params["mapping"]
+    base = answer(lambda settings: read_mapping(settings, path), lambda client: mapping_there(client, path))
     maps = parse_options(params["map_"] or [], "--map")
     values: dict[str, Any] = {
         "columns": base.columns | maps,
@@ -363,16 +369,20 @@ def _import(
 ) -> None:
     from segadmin.events.import_request import ImportRequest
 
+    refuse_options(source=source, again=request_fields.get("again"))
     files = expand(where)
     if name == "labels" and len(files) > 1:
         raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")
     requests = [
         ImportRequest(name, location, mapping, source=source, options=options, **request_fields) for location in files
     ]
+    hinted = mapping if get_settings().server is None else None  # hints are about the store
     imported = import_each(
         requests,
-        take=lambda request: _with_progress(get_settings(), request),
-        report=lambda record, fresh: None if as_json else report(record, mapping, fresh=fresh),
+        take=lambda request: answer(
+            lambda settings: _with_progress(settings, request), lambda client: import_there(client, request)
+        ),
+        report=lambda record, fresh: None if as_json else report(record, hinted, fresh=fresh),
     )
     if as_json:
         show_json(imported.facts[0] if len(files) == 1 else imported.facts)

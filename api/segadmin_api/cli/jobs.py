@@ -16,8 +16,8 @@ from segadmin.storage.records import JobState, Step
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
-from segadmin_api.cli.output import JsonOption, echo, group, show_json, table, write_page
-from segadmin_api.cli.remote import refuse_option
+from segadmin_api.cli.output import JsonOption, echo, group, nothing, show_json, table, write_page
+from segadmin_api.cli.remote import answer, refuse_options
 from segadmin_api.cli.sources import jobs_of
 from segadmin_api.formatting import (
     JOBS,
@@ -53,7 +53,9 @@ def list_(
         "",
         JOBS,
         map(job_row, views),
-        empty="No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo",
+        empty=nothing(
+            "No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo", state=state, before=before
+        ),
     )
     if len(views) == limit:
         only = "" if state is None else f" --state {state}"
@@ -70,7 +72,7 @@ def trials(
     from segadmin.workflows.tune import trials_of
     from segadmin_api.dashboard.search_page import option_names, page
 
-    search = trials_of(get_settings(), job)
+    search = answer(lambda settings: trials_of(settings, job), lambda client: client.show_trials(job))
     if as_json:
         show_json(search.model_dump(mode="json"))
         return
@@ -105,10 +107,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a job and its steps."""
+    refuse_options(out=out)
     view = jobs_of(get_settings()).view(job)
     if out is not None:
-        if get_settings().server:
-            refuse_option("--out")
         from segadmin_api.dashboard.jobs import page
 
         write_page(out, page(get_settings(), view))
@@ -238,7 +239,7 @@ def quarantine_(
 def _facts(line: control.JobLine) -> dict[str, Any]:
     waits_for = line.waits_for and line.waits_for.model_dump(mode="json")
     left = line.progress.seconds_left
-    facts: dict[str, Any] = mask_all(line.job.model_dump(mode="json"))
+    facts: dict[str, Any] = mask_all(line.job.model_dump(mode="json", exclude={"asked"}))
     return facts | {
         "progress": round(line.progress.done, 4),
         "seconds_left": None if left is None else round(left),

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from segadmin.settings import get_settings
 from segadmin.storage import api_keys
 from segadmin.storage.records import ApiKey, Scope
 from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_records
 from segadmin_api.formatting import ago
 
 app = group("Keys of the web pages and the HTTP API.")
@@ -44,7 +45,10 @@ def create(
         raise typer.BadParameter("A key opens one of them. Leave the others out.", param_hint="--role, --pages, …")
     scope = Scope(role) if role else Scope.PAGES if pages else Scope.SEGMENTS if segments else Scope.EVENTS
     ends = None if expires is None else api_keys.expiry(expires)
-    key = api_keys.create(get_settings(), name, scope, expires_at=ends)
+    key = answer(
+        lambda settings: api_keys.create(settings, name, scope, expires_at=ends),
+        lambda client: client.create_key(name, scope, expires_at=ends).key,
+    )
     if as_json:
         show_json({"name": name, "opens": scope, "expires_at": ends and ends.isoformat(), "key": key})
         return
@@ -56,7 +60,7 @@ def create(
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the keys."""
-    keys = api_keys.keys(get_settings())
+    keys = answer(api_keys.keys, lambda client: as_records(ApiKey, client.list_keys().items))
     if as_json:
         show_json([key.model_dump(mode="json", exclude={"sha256"}) for key in keys])
         return
@@ -81,7 +85,7 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def revoke(name: Name) -> None:
     """Revoke a key; it no longer gives access."""
-    api_keys.revoke(get_settings(), name)
+    answer(lambda settings: api_keys.revoke(settings, name), lambda client: client.revoke_key(name))
     echo(f"The key {name!r} is revoked.")
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segadmin.errors import MappingNotFound, did_you_mean
 from segadmin.events.shipped import shipped_mappings
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin_api.cli.output import JsonOption, confirm, echo, show_json, table
+from segadmin_api.cli.remote import answer
 from segadmin_api.formatting import ago
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 app = typer.Typer(
     add_completion=False,
@@ -23,19 +28,44 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.
 @app.callback(invoke_without_command=True)
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the mappings that were saved, and those that come with segadmin, for common export layouts."""
-    from segadmin.events.saved_mappings import list_mappings
-
     if context.invoked_subcommand is not None:
         return
-    saved, shipped = list_mappings(get_settings()), shipped_mappings()
+    facts = answer(_facts, _facts_of_server)
     if as_json:
-        ours = [{"name": row.name, "title": "saved", "path": None, "updated_at": row.updated_at} for row in saved]
-        show_json(ours + [{"name": each.name, "title": each.title, "path": str(each.path)} for each in shipped])
+        show_json(facts)
         return
-    rows = [(row.name, f"saved {ago(row.updated_at)}") for row in saved]
-    table("", ["name", "for"], rows + [(mapping.name, mapping.title) for mapping in shipped])
+    rows = [
+        (each["name"], f"saved {ago(when)}" if (when := each.get("updated_at")) else each["title"]) for each in facts
+    ]
+    table("", ["name", "for"], rows)
     echo("Use one: segadmin data import events FILE --mapping NAME")
     echo("See which one fits a file: segadmin data preview FILE --guess")
+
+
+def _facts(settings: Settings) -> list[dict[str, Any]]:
+    from segadmin.events.saved_mappings import list_mappings
+
+    rows = list_mappings(settings)
+    saved = [{"name": row.name, "title": "saved", "path": None, "updated_at": row.updated_at} for row in rows]
+    return saved + [{"name": each.name, "title": each.title, "path": str(each.path)} for each in shipped_mappings()]
+
+
+def _facts_of_server(client: Client) -> list[dict[str, Any]]:
+    """Return the same of a server, whose files have no path here."""
+    items = client.list_mappings().items
+    more = [{} if each.shipped else {"updated_at": each.updated_at} for each in items]
+    return [
+        {"name": each.name, "title": each.title, "path": None, **facts} for each, facts in zip(items, more, strict=True)
+    ]
+
+
+def _text_of(client: Client, name: str) -> str:
+    """Return the text of a mapping of a server."""
+    texts = {each.name: each.text for each in client.list_mappings().items}
+    plain = name.removeprefix("shipped:")
+    if plain not in texts:
+        raise MappingNotFound(f"There is no mapping {name!r}.{did_you_mean(name, texts)}")
+    return texts[plain]
 
 
 @app.command()
@@ -43,7 +73,7 @@ def show(name: Name) -> None:
     """Print a mapping, as a template for your own."""
     from segadmin.events.saved_mappings import named_mapping
 
-    echo(named_mapping(get_settings(), name), nl=False)
+    echo(answer(lambda settings: named_mapping(settings, name), lambda client: _text_of(client, name)), nl=False)
 
 
 @app.command()
@@ -54,10 +84,14 @@ def save(
 ) -> None:
     """Save a mapping under a name, also for the web pages."""
     from segadmin.events.mapping import Mapping
-    from segadmin.events.saved_mappings import save_mapping
+    from segadmin.events.saved_mappings import mapping_text, save_mapping
 
-    row = save_mapping(get_settings(), name, Mapping.read(file), replace=replace)
-    echo(f"The mapping is saved as {row.name}. Use it: segadmin data import events FILE --mapping {row.name}")
+    mapping = Mapping.read(file)
+    saved = answer(
+        lambda settings: save_mapping(settings, name, mapping, replace=replace).name,
+        lambda client: client.save_mapping(name, mapping_text(mapping), replace=replace).name,
+    )
+    echo(f"The mapping is saved as {saved}. Use it: segadmin data import events FILE --mapping {saved}")
 
 
 @app.command()
@@ -69,5 +103,5 @@ def remove(
 
     if not yes:
         confirm(f"Remove the mapping {name!r}?")
-    remove_mapping(get_settings(), name)
+    answer(lambda settings: remove_mapping(settings, name), lambda client: client.remove_mapping(name))
     echo(f"The mapping {name} is removed.")

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.counts import counted
-from segadmin.errors import DataError
+from segadmin.errors import ConfigurationError, DataError
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, confirm, echo, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_merge
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
-    from segadmin.events.merge import MergedPair
+    from segadmin.events.merge import MergedPair, UserPair
     from segadmin.storage.records import UserMerge
+    from segadmin_api.client import Client
 
 
 def merge(
@@ -50,10 +53,13 @@ def merge(
     if (old is None) == (file is None) or (old is not None and new is None):
         raise typer.BadParameter("Name two users, or a file of pairs: --file", param_hint="OLD NEW")
     pairs = _read(file) if file is not None else [UserPair(old or "", new or "")]
-    if not yes and not any(each.problem for each in check_pairs(get_settings(), pairs) if len(pairs) == 1):
+    checked = [] if get_settings().server or len(pairs) > 1 else check_pairs(get_settings(), pairs)
+    if not yes and not any(each.problem for each in checked):
         what = f"{old!r} into {new!r}" if file is None else counted(len(pairs), "pair") + " of users"
         confirm(f"Merge {what}?")
-    done = merge_users(get_settings(), pairs)
+    done = answer(
+        lambda settings: merge_users(settings, pairs), lambda client: [_merge_there(client, pair) for pair in pairs]
+    )
     if as_json:
         show_json([_facts(each) for each in done])
     else:
@@ -70,7 +76,7 @@ def merges(as_json: JsonOption = False) -> None:
     from segadmin.events.keys import show_key
     from segadmin.events.merge import list_merges
 
-    rows = list_merges(get_settings())
+    rows = answer(list_merges, lambda client: list(map(as_merge, client.items(client.list_merges))))
     if as_json:
         show_json([_record(row) for row in rows])
         return
@@ -99,12 +105,23 @@ def _read(file: Path) -> list[Any]:
     return pairs
 
 
+def _merge_there(client: Client, pair: UserPair) -> MergedPair:
+    """Merge a pair on a server; what it refuses is a problem of this pair."""
+    from segadmin.events.merge import MergedPair, PairState
+
+    try:
+        done = client.merge_users(pair.old, pair.new)
+    except (ConfigurationError, DataError) as error:
+        return MergedPair(pair, PairState.REFUSED, str(error))
+    return MergedPair(pair, PairState.MERGED if done.created else PairState.ALREADY, merge=as_merge(done))
+
+
 def _undo(number: int, *, yes: bool, as_json: bool) -> None:
     from segadmin.events.merge import undo_merge
 
     if not yes:
         confirm(f"Undo merge {number}?")
-    row = undo_merge(get_settings(), number)
+    row = answer(lambda settings: undo_merge(settings, number), lambda client: as_merge(client.undo_merge(number)))
     if as_json:
         show_json(_record(row))
         return

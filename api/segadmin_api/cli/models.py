@@ -12,14 +12,18 @@ import typer
 
 from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
+from segadmin.evaluation.comparison import Comparison
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
 from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import CanaryState, Evaluation, ModelVersion
 from segadmin_api.cli import canaries, model_files
-from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table, write_page
+from segadmin_api.cli.output import JsonOption, echo, group, nothing, save_page, show_json, table, write_page
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import all_versions, as_record, as_version
+from segadmin_api.client.calls.models import ANY
 from segadmin_api.formatting import (
     MEMBERSHIP_ADVICE,
     VERSIONS,
@@ -33,6 +37,7 @@ from segadmin_api.formatting import (
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
     from segadmin.workflows.follow_promotion import Followed
+    from segadmin_api.schemas import models
 
 #: The default file of a model card.
 _CARD = "model-card.html"
@@ -50,13 +55,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List model versions, newest first, with their metrics on the test rows."""
-    settings = get_settings()
-    if settings.server:
-        from segadmin_api.cli import remote_records
-
-        versions = remote_records.list_versions(settings, labels)
-    else:
-        versions = list_lines(settings, labels)
+    versions = answer(lambda settings: list_lines(settings, labels), lambda client: all_versions(client, labels))
     if as_json:
         show_json([_facts(line) | {"canary": line.canary} for line in versions])
         return
@@ -64,7 +63,9 @@ def list_(
         "",
         VERSIONS,
         map(version_row, versions),
-        empty="No models yet. Train one: segadmin enqueue retrain --wait, or try: segadmin demo",
+        empty=nothing(
+            "No models yet. Train one: segadmin enqueue retrain --wait, or try: segadmin demo", labels=labels
+        ),
     )
 
 
@@ -76,14 +77,10 @@ def show(
 ) -> None:
     """Show a model version: its metrics and those of the baselines, how it was trained, and its folder."""
     settings = get_settings()
-    if settings.server:
-        from segadmin_api.cli import remote_records
-
-        line = remote_records.show_version(settings, version, labels)
-    else:
-        with transaction(settings) as session:
-            row = find_version(session, version, labels)
-            line = VersionLine(row, evaluations_of(session, row))
+    line = answer(
+        lambda settings: _find(settings, version, labels),
+        lambda client: as_version(client.show_model(version, labels=labels)),
+    )
     model_version, rows = line.version, line.evaluations
     folder = "on the server" if settings.server else str(settings.store_path / model_version.folder)
     if as_json:
@@ -105,6 +102,12 @@ def show(
     _show_origin(manifest_of(model_version), line.tested)
 
 
+def _find(settings: Settings, version: str, labels: str | None) -> VersionLine:
+    with transaction(settings) as session:
+        row = find_version(session, version, labels)
+        return VersionLine(row, evaluations_of(session, row))
+
+
 Reason = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 
 
@@ -119,7 +122,10 @@ def compare(
     from segadmin.evaluation.bootstrap import LEAST_USERS
     from segadmin.models.registry import compare_versions
 
-    comparison = compare_versions(get_settings(), version, other, labels)
+    comparison = answer(
+        lambda settings: compare_versions(settings, version, other, labels),
+        lambda client: _comparison(client.compare_models(version, other, labels=labels)),
+    )
     if as_json:
         show_json(asdict(comparison))
         return
@@ -135,6 +141,14 @@ def compare(
         echo("Neither is shown to be better: the interval holds 0.")
 
 
+def _comparison(item: models.Comparison) -> Comparison:
+    """Return a comparison of a server."""
+    from segadmin.evaluation.bootstrap import Interval
+
+    lead = Interval(item.lead, item.low, item.high)
+    return as_record(Comparison, item, one=item.one_auroc, other=item.other_auroc, lead=lead)
+
+
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number.")],
@@ -147,7 +161,13 @@ def promote(
     """
     from segadmin.models import registry
 
-    _follow(registry.promote_version(get_settings(), version, reason), as_json=as_json)
+    _follow(
+        answer(
+            lambda settings: _complete(settings, registry.promote_version(settings, version, reason)),
+            lambda client: _followed(client.promote_model(version, champion=ANY, reason=reason)),
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -162,16 +182,35 @@ def rollback(
     """
     from segadmin.models import registry
 
-    _follow(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
+    _follow(
+        answer(
+            lambda settings: _complete(settings, registry.roll_back_champion(settings, labels, reason)),
+            lambda client: _followed(client.roll_back_model(champion=ANY, labels=labels, reason=reason)),
+        ),
+        as_json=as_json,
+    )
 
 
-def _follow(promotion: Promotion, *, as_json: bool) -> None:
-    """Keep corrections, write and deliver the records of the feed, call plugins' hooks, and report what was done."""
+def _complete(settings: Settings, promotion: Promotion) -> tuple[Promotion, Followed]:
+    """Keep corrections, write and deliver the records of the feed, and call plugins' hooks."""
     from segadmin.workflows.follow_promotion import complete
     from segadmin_worker.client import dispatcher
 
-    settings = get_settings()
-    followed = complete(settings, promotion, dispatcher(settings))
+    return promotion, complete(settings, promotion, dispatcher(settings))
+
+
+def _followed(item: models.Promotion) -> tuple[Promotion, Followed]:
+    """Return what a server has done."""
+    from segadmin.models.registry import Promotion
+    from segadmin.workflows.follow_promotion import Followed
+
+    followed = as_record(Followed, item, deliveries=tuple(item.deliveries), corrected=item.corrected_snapshot)
+    return as_record(Promotion, item), followed
+
+
+def _follow(done: tuple[Promotion, Followed], *, as_json: bool) -> None:
+    """Report what was done."""
+    promotion, followed = done
     if as_json:
         facts = asdict(promotion) | {"as_of": promotion.as_of and promotion.as_of.isoformat()}
         feed = {"records": followed.records, "deliveries": followed.deliveries, "trouble": followed.trouble}
@@ -226,7 +265,10 @@ def card(
     from segadmin.models.card import card_of
     from segadmin_api.dashboard.model_card import page
 
-    content = card_of(get_settings(), version, labels)
+    content = answer(
+        lambda settings: card_of(settings, version, labels),
+        lambda client: client.show_model_card(version, labels=labels),
+    )
     if not as_json:
         write_page(out or Path(_CARD), page(content))
         return

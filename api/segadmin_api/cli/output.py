@@ -166,6 +166,14 @@ def _least_widths(lengths: Sequence[int], width: int) -> list[int]:
     return [1] * len(lengths)
 
 
+def nothing(empty: str, **conditions: object) -> str:
+    """Return ``empty``, or if there are conditions, by the names of their options, that nothing meets them."""
+    given = " ".join(
+        f"--{name.strip('_').replace('_', '-')} {value}" for name, value in conditions.items() if value is not None
+    )
+    return f"Nothing matches {given}. Leave that out to see all." if given else empty
+
+
 def write_page(out: Path, html: str) -> None:
     """Write a page to the file ``out``, and print its path; see :func:`save_page`."""
     save_page(out, html)

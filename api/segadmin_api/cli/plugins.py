@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
-from segadmin_api.cli.option_types import type_words
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
+from segadmin_api.cli.remote import answer, connected, refuse_options
+from segadmin_api.plugin_details import all_plugins, plugin_details
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
@@ -33,21 +32,16 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the registered plugins, and those that could not be loaded."""
-    plugins = load_plugins(get_settings())
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
-    rows = [
-        {"kind": plugin.kind, "name": plugin.name, "from": plugin.distribution}
-        for of_kind in KINDS
-        if kind in {None, of_kind}
-        for _, plugin in sorted(plugins.registered[of_kind].items())
-    ]
+    plugins = answer(lambda settings: all_plugins(settings, kind), lambda client: client.list_plugins(kind=kind))
+    rows = [{"kind": plugin.kind, "name": plugin.name, "from": plugin.distribution} for plugin in plugins.items]
     if as_json:
-        show_json({"plugins": rows, "broken": [str(error) for error in plugins.broken.values()]})
+        show_json({"plugins": rows, "broken": plugins.broken})
         return
     table("", ["kind", "name", "from"], [list(row.values()) for row in rows])
-    for error in plugins.broken.values():
-        echo(str(error), err=True)
+    for error in plugins.broken:
+        echo(error, err=True)
 
 
 @app.command()
@@ -57,25 +51,19 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the description of a plugin, and its options with their defaults."""
-    plugins = load_plugins(get_settings())
     if kind not in KINDS:
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
-    registration = plugins.find(kind, name)
-    plugin = registration.load()
-    options = [
-        {"option": field.name, "type": str(field.type), "default": _default(field)}
-        for field in (dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ())
-        if field.init
-    ]
-    doc = inspect.getdoc(plugin) or ""
-    templates = getattr(plugin, "templates", {}) if kind == "textualizer" else {}
+    plugin = answer(
+        lambda settings: plugin_details(settings, kind, name), lambda client: client.show_plugin(kind, name)
+    )
+    templates = plugin.templates or {}
     if as_json:
-        facts = {"kind": kind, "name": name, "from": registration.distribution, "doc": doc, "options": options}
+        options = [{"option": each.name, "type": each.type, "default": each.typed_default} for each in plugin.options]
+        facts = {"kind": kind, "name": name, "from": plugin.distribution, "doc": plugin.doc, "options": options}
         show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
-    echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
-    hints = get_type_hints(plugin, include_extras=True)
-    rows = [[row["option"], type_words(hints[row["option"]]), _shown(row["default"])] for row in options]
+    echo(f"{kind} {name}, from {plugin.distribution}\n\n{plugin.doc}\n")
+    rows = [[each.name, each.type, _shown(each.typed_default)] for each in plugin.options]
     table("", ["option", "value", "default"], rows, empty="It takes no options.")
     if templates:
         echo("\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n")
@@ -106,6 +94,9 @@ def check(
     option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
 ) -> None:
     """Run the contract tests on a textualizer, a backbone, an engine or a modality."""
+    if get_settings().server is not None:
+        _check_there(name, option)
+        return
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
@@ -133,6 +124,22 @@ def check(
                 f"The {registration.kind} {registration.name!r} breaks its contract: {error}."
             ) from None
         echo(f"The {registration.kind} {registration.name!r} keeps its contract. {report}")
+
+
+def _check_there(name: str, option: list[str] | None) -> None:
+    """Run the contract tests on a server, of every kind that has a plugin of this name."""
+    refuse_options(option=option)
+    with connected(get_settings()) as client:
+        items = client.list_plugins().items
+        kinds = [each.kind for each in items if each.name == name and each.kind in _SUITES]
+        if not kinds:
+            known = [each.name for each in items if each.kind in _SUITES]
+            raise PluginNotFound(f"There is no such plugin {name!r} on the server.{did_you_mean(name, known)}")
+        for kind in kinds:
+            check = client.check_plugin(kind, name)
+            if not check.passed:
+                raise PluginContractError(check.report.removeprefix("Error: "))
+            echo(check.report)
 
 
 def _check_textualizer(textualizer: Textualizer) -> str:
@@ -192,11 +199,3 @@ def _shown(default: Any) -> str:
     if isinstance(default, list | tuple):
         return ",".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else "" if default in (None, {}) else str(default)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return "(required)"

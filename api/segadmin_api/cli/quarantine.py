@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,13 @@ from segadmin.errors import ImportNotFound
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import is_row_number, transaction
 from segadmin.storage.records import Import
-from segadmin_api.cli.output import JsonOption, RawCells, confirm, echo, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, UsageError, confirm, echo, nothing, show_json, table
+from segadmin_api.cli.remote import answer
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from segadmin_api.client import Client
 
 
 def quarantine(
@@ -38,22 +42,23 @@ def quarantine(
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
     """
-    from segadmin.events.quarantine import count_rows, drop_rows, find_rows
     from segadmin.events.quarantine_reasons import explain
-    from segadmin.storage.audit import record
 
-    settings = get_settings()
-    _check_import(settings, number)
     if drop:
-        _drop(number, reason, lambda: drop_rows(settings, number, reason), yes=yes, as_json=as_json)
+        if get_settings().server is not None and number is None:
+            raise UsageError("On a server, rows of one import at a time are dropped. Name it: --import NUMBER")
+        answer(lambda settings: _check_import(settings, number), lambda client: client.show_import(number or 0))
+        _drop(number, reason, lambda: _dropped(number, reason), yes=yes, as_json=as_json)
         return
-    record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
-    rows = find_rows(settings, number, reason)
+    most = None if out is not None else limit
+    rows, total = answer(
+        lambda settings: _rows(settings, number, reason, most),
+        lambda client: _rows_there(client, number, reason, most),
+    )
     if out is not None:
-        _write_quarantine(rows.collect(), out, raw_cells=raw_cells)
+        _write_quarantine(rows, out, raw_cells=raw_cells)
         return
-    records = rows.limit(limit).collect().to_dicts()
-    total = count_rows(settings, number, reason) if len(records) == limit else len(records)
+    records = rows.to_dicts()
     if as_json:
         show_json(records)
         _note_more(limit, total)
@@ -62,11 +67,47 @@ def quarantine(
         "",
         [">import", ">line", "reason", "column", "value", "row"],
         [[row[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for row in records],
-        empty="Nothing is in quarantine." if reason is None else f"No row is in quarantine with the reason {reason!r}.",
+        empty=nothing("Nothing is in quarantine.", import_=number, reason=reason),
     )
     for name in dict.fromkeys(row["reason"] for row in records):
         echo(f"{name}: {explain(name)}")
     _note_more(limit, total)
+
+
+def _rows(settings: Settings, number: int | None, reason: str | None, most: int | None) -> tuple[pl.DataFrame, int]:
+    """Return rows in quarantine, at most ``most``, and how many there are."""
+    from segadmin.events.quarantine import count_rows, find_rows
+    from segadmin.storage.audit import record
+
+    _check_import(settings, number)
+    record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
+    found = find_rows(settings, number, reason)
+    rows = (found if most is None else found.limit(most)).collect()
+    return rows, count_rows(settings, number, reason) if rows.height == most else rows.height
+
+
+def _rows_there(client: Client, number: int | None, reason: str | None, most: int | None) -> tuple[pl.DataFrame, int]:
+    """Return the same of a server."""
+    import polars as pl
+
+    if number is not None:
+        client.show_import(number)  # it may have no rows
+    items = client.items(client.list_quarantine, import_id=number, reason=reason)
+    rows = pl.DataFrame([each.model_dump() for each in islice(items, most)], infer_schema_length=None)
+    if rows.height != most:
+        return rows, rows.height
+    reasons = client.list_quarantine_reasons(import_id=number).items
+    return rows, sum(each.rows for each in reasons if reason in {None, each.reason})
+
+
+def _dropped(number: int | None, reason: str | None) -> int:
+    """Delete rows, and return how many."""
+    from segadmin.events.quarantine import drop_rows
+
+    return answer(
+        lambda settings: drop_rows(settings, number, reason),
+        lambda client: client.drop_quarantine(number or 0, reason=reason).rows,
+    )
 
 
 def _note_more(shown: int, total: int) -> None:

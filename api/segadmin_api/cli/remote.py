@@ -1,25 +1,38 @@
-"""``segadmin --server URL``: the commands that work on another machine's segadmin, over its HTTP API."""
+"""``segadmin --server URL``: commands work on another machine's segadmin, over its HTTP API."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from segadmin.settings import Settings
+from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from segadmin_api.client import Client
 
-#: What works with ``--server``: a command with its subcommands, or with all (``*``).
-REMOTE: dict[str, frozenset[str]] = {
-    "enqueue": frozenset("*"),
-    "jobs": frozenset({"list", "show", "watch", "cancel", "retry", "logs"}),
-    "models": frozenset({"list", "show"}),
-    "snapshots": frozenset({"list", "show"}),
-    "users": frozenset({"show"}),
+Result = TypeVar("Result")
+_SERVICES = "It is about the services of one machine. Run it there."
+_WEIGHTS = "It is about the weights on one machine. Run it on the workers' machines."
+_DATABASE = "Databases are cared for where they are. Run it on a machine that has SEGADMIN_DATABASE_URL."
+#: Commands that only work on the machine itself → why, and what to do instead. All others work with ``--server`` too.
+LOCAL: dict[str, str] = {
+    **dict.fromkeys(("up", "down", "status", "worker", "beat", "flower", "web"), _SERVICES),
+    "demo": "It makes a shop of its own on this machine. Unset SEGADMIN_SERVER.",
+    "db": _DATABASE,
+    "backup": "It reads the files of the home. Run it on that machine.",
+    "restore": "It writes the files of a home. Run it on that machine.",
+    "backbones": _WEIGHTS,
+    "plugins new": "It writes a package on this machine. Unset SEGADMIN_SERVER.",
+    "jobs quarantine": "It is about the broker. Run it on a machine that has SEGADMIN_BROKER_URL.",
+    "models export": "It reads the weights in the store. Run it on a machine that has the store.",
+    "models import": "It writes the weights to the store. Run it on a machine that has the store.",
+    "data inbox": "It is about files of the store. Run it on a machine that has the store.",
+    "data interrupted": "It is about files of the store. Run it on a machine that has the store.",
+    "data generate": "It writes files on this machine. Unset SEGADMIN_SERVER.",
+    "data compact": "Ask the server for a job instead: segadmin enqueue compact",
+    "data import completejourney": "Its data is in a package. Run it on a machine that has the store.",
 }
 
 
@@ -37,32 +50,35 @@ def connected(settings: Settings) -> Iterator[Client]:
         yield client
 
 
+def answer(local: Callable[[Settings], Result], remote: Callable[[Client], Result]) -> Result:
+    """Return what this machine answers, or if the settings name a server, what that does."""
+    settings = get_settings()
+    if settings.server is None:
+        return local(settings)
+    with connected(settings) as client:
+        return remote(client)
+
+
 def restrict(name: str, command: Any) -> None:
     """Let a command, or those of its subcommands that only work on this machine, refuse to run."""
-    allowed = REMOTE.get(name, frozenset())
-    if "*" in allowed:
+    if name in LOCAL:
+        command.invoke = lambda _context: _refuse(name, LOCAL[name])
         return
-    subcommands = getattr(command, "commands", None)
-    if subcommands is None or not allowed:
-        command.invoke = lambda _context: _refuse(name)
-        return
-    for subcommand, each in subcommands.items():
-        if subcommand not in allowed:
-            each.invoke = lambda _context, words=f"{name} {subcommand}": _refuse(words)
+    for subcommand, each in getattr(command, "commands", {}).items():
+        restrict(f"{name} {subcommand}", each)
 
 
-def refuse_option(option: str) -> NoReturn:
-    """Refuse an option that only works on this machine.
+def refuse_options(**options: object) -> None:
+    """Refuse options that only work on this machine, if one is given and the settings name a server.
 
     Raises:
-        UsageError: always.
+        UsageError: one is.
     """
-    raise UsageError(f"{option} does not work with --server (SEGADMIN_SERVER). Run the command on that machine.")
+    for name, value in options.items():
+        if get_settings().server is not None and value not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} does not work with --server (SEGADMIN_SERVER). Run the command on that machine.")
 
 
-def _refuse(words: str) -> NoReturn:
-    known = ", ".join(f"{name} {'/'.join(sorted(each))}" if "*" not in each else name for name, each in REMOTE.items())
-    raise UsageError(
-        f"segadmin {words} works only on the machine itself. With --server (SEGADMIN_SERVER) there are: {known}. Unset "
-        "SEGADMIN_SERVER to work on this machine."
-    )
+def _refuse(words: str, instead: str) -> NoReturn:
+    raise UsageError(f"segadmin {words} does not work with --server (SEGADMIN_SERVER). {instead}")

@@ -13,6 +13,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import get_settings
 from segadmin.timezones import zone
 from segadmin_api.cli.output import JsonOption, UsageError, echo, save_page, show_json
+from segadmin_api.cli.remote import connected, refuse_options
 
 
 class Language(StrEnum):
@@ -41,6 +42,14 @@ def report(
     """
     if html is None and charts is None and not as_json:
         raise UsageError("What to write is missing. Add --html report.html, --charts FOLDER or --json.")
+    refuse_options(charts=charts, json=as_json)
+    if get_settings().server is not None:
+        assert html is not None
+        with connected(get_settings()) as client:
+            number = client.show_snapshot(snapshot, labels=label_set).id
+            client.save_report(html, number, language=language.value, zone=timezone)
+        echo(f"Wrote the report of snapshot {number} to {html}. Open it in a browser, mail or print it.")
+        return
     from segadmin.monitoring.snapshot_report import read_report, report_facts
     from segadmin_api.dashboard.reader import Reader
     from segadmin_api.dashboard.report import charts as drawn

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin_api.cli.output import JsonOption, UsageError, echo, group, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_record, as_records
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segadmin.snapshots.segment_profile import Estimate, Lift, SegmentProfile
-    from segadmin.snapshots.segment_view import SegmentMovement, SegmentView
-    from segadmin.storage.records import SegmentDescription
+    from segadmin.snapshots.segment_view import SegmentMovement
+    from segadmin.storage.records import SegmentDescription, SegmentSummary
+    from segadmin_api.client import Client
+    from segadmin_api.schemas.segments import Description, Moved, SegmentDetails
 
 app = group("Segments: sizes, what they are for, what they are worth, and what distinguishes them.")
 Segment = Annotated[str, typer.Argument(metavar="SEGMENT", help="A segment of the current snapshot.")]
@@ -28,23 +34,15 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the segments of the current snapshots with their sizes, owners and descriptions."""
-    from segadmin.snapshots.descriptions import all_descriptions
-    from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, summaries
-    from segadmin.storage.database import reading
+    from segadmin.snapshots.read import NO_SNAPSHOTS
 
-    rows: list[dict[str, Any]] = []
-    with reading(get_settings()) as session:
-        by_label_set = currents(session)
-        if labels is not None:
-            by_label_set = {labels: find_snapshot(session, "current", labels).id or 0}
-        for label_set, number in by_label_set.items():
-            written = all_descriptions(session, label_set)
-            rows += [
-                {"label_set": label_set, "snapshot": number}
-                | row.model_dump(mode="json", include={"segment", "users", "share", "confidence"})
-                | _texts(written.get(row.segment))
-                for row in summaries(session, number)
-            ]
+    fields = ("label_set", "snapshot", "segment", "users", "share", "confidence", "owner", "description")
+    rows = answer(
+        lambda settings: _list(settings, labels),
+        lambda client: [
+            {name: getattr(item, name) for name in fields} for item in client.list_segments(labels=labels).items
+        ],
+    )
     if as_json:
         show_json(rows)
         return
@@ -62,17 +60,38 @@ def list_(
     )
 
 
+def _list(settings: Settings, labels: str | None) -> list[dict[str, Any]]:
+    from segadmin.snapshots.descriptions import all_descriptions
+    from segadmin.snapshots.read import currents, find_snapshot, summaries
+    from segadmin.storage.database import reading
+
+    rows: list[dict[str, Any]] = []
+    with reading(settings) as session:
+        by_label_set = currents(session)
+        if labels is not None:
+            by_label_set = {labels: find_snapshot(session, "current", labels).id or 0}
+        for label_set, number in by_label_set.items():
+            written = all_descriptions(session, label_set)
+            rows += [
+                {"label_set": label_set, "snapshot": number}
+                | row.model_dump(mode="json", include={"segment", "users", "share", "confidence"})
+                | _texts(written.get(row.segment))
+                for row in summaries(session, number)
+            ]
+    return rows
+
+
 @app.command()
 def show(segment: Segment, labels: Labels = None, as_json: JsonOption = False) -> None:
     """Show what a segment is for, what it is worth, what distinguishes it, and who moved."""
-    from segadmin.snapshots.segment_view import calibration_of, movement_of, view_segment
-
-    settings = get_settings()
-    view = view_segment(settings, _label_set(labels), segment)
-    movement, calibration = movement_of(settings, view.snapshot, segment), calibration_of(settings, view)
+    shown = answer(
+        lambda settings: _shown(settings, labels, segment),
+        lambda client: _shown_there(client.show_segment(_label_set_there(client, labels), segment)),
+    )
+    view, movement, calibration = shown, shown.movement, shown.calibration
     if as_json:
         facts = view.summary.model_dump(mode="json", exclude={"id", "snapshot_id"})
-        facts |= {"label_set": view.snapshot.label_set, "snapshot": view.snapshot.id}
+        facts |= {"label_set": view.label_set, "snapshot": view.snapshot}
         facts["profile"] = None if view.profile is None else view.profile.model_dump(mode="json")
         facts["description"] = _texts(view.description)
         facts["history"] = [row.model_dump(mode="json", exclude={"id", "label_set", "segment"}) for row in view.history]
@@ -91,23 +110,23 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two segments: what they are worth and what they buy, with 95 % intervals."""
-    from segadmin.snapshots.segment_view import view_segment
-
-    settings, label_set = get_settings(), _label_set(labels)
-    views = [view_segment(settings, label_set, segment) for segment in (one, other)]
-    profiles = [view.profile for view in views]
+    profiled = answer(
+        lambda settings: _compare(settings, labels, (one, other)),
+        lambda client: [
+            (item.segment, item.users, item.profile)
+            for item in client.compare_segments(_label_set_there(client, labels), (one, other)).items
+        ],
+    )
+    profiles = [profile for _, _, profile in profiled]
     if as_json:
         show_json(
             {
-                view.summary.segment: {
-                    "users": view.summary.users,
-                    "profile": view.profile and view.profile.model_dump(mode="json"),
-                }
-                for view in views
+                segment: {"users": users, "profile": profile and profile.model_dump(mode="json")}
+                for segment, users, profile in profiled
             }
         )
         return
-    rows: list[tuple[object, ...]] = [("users", *(f"{view.summary.users:,}" for view in views))]
+    rows: list[tuple[object, ...]] = [("users", *(f"{users:,}" for _, users, _ in profiled))]
     rows += [(name, *cells) for name, *cells in zip(_WORTH, *(_worth(each) for each in profiles), strict=True)]
     table("", ["", f">{one}", f">{other}"], rows)
     for kind in ("categories", "brands", "items"):
@@ -116,6 +135,16 @@ def compare(
         if names:
             cells = [(name, *(_lift(lifts.get(name)) for lifts in known)) for name in names]
             table(f"{kind}: times everybody's share", ["", f">{one}", f">{other}"], cells)
+
+
+def _compare(
+    settings: Settings, labels: str | None, segments: Sequence[str]
+) -> list[tuple[str, int, SegmentProfile | None]]:
+    """Return the users and the profile of each segment."""
+    from segadmin.snapshots.segment_view import view_segment
+
+    views = [view_segment(settings, _label_set(settings, labels), segment) for segment in segments]
+    return [(view.summary.segment, view.summary.users, view.profile) for view in views]
 
 
 @app.command()
@@ -129,31 +158,109 @@ def describe(
 ) -> None:
     """Write what a segment is for and who is responsible for it; every version is kept."""
     from segadmin.snapshots.descriptions import describe as write
-    from segadmin.snapshots.segment_view import view_segment
 
-    settings, label_set = get_settings(), _label_set(labels)
     if history == (text is not None or owner is not None):
         raise UsageError("Give --text TEXT, --owner OWNER or both to change the description, or --history to see it.")
     if history:
-        _print_history(view_segment(settings, label_set, segment).history, as_json=as_json)
+        shown = answer(
+            lambda settings: _shown(settings, labels, segment),
+            lambda client: _shown_there(client.show_segment(_label_set_there(client, labels), segment)),
+        )
+        _print_history(shown.history, as_json=as_json)
         return
-    row = write(settings, label_set, segment, description=text, owner=owner)
+
+    def there(client: Client) -> SegmentDescription:
+        label_set = _label_set_there(client, labels)
+        return _description(
+            label_set, segment, client.describe_segment(label_set, segment, description=text, owner=owner)
+        )
+
+    row = answer(
+        lambda settings: write(settings, _label_set(settings, labels), segment, description=text, owner=owner), there
+    )
     if as_json:
         show_json(row.model_dump(mode="json", exclude={"id"}))
         return
-    echo(f"{segment} of {label_set}, revision {row.revision}")
+    echo(f"{segment} of {row.label_set}, revision {row.revision}")
     _print_texts(row)
 
 
 _WORTH = ("spend per user", "purchases per user", "share of revenue")
 
 
-def _label_set(name: str | None) -> str:
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown of a segment."""
+
+    label_set: str
+    snapshot: int
+    summary: SegmentSummary
+    profile: SegmentProfile | None
+    description: SegmentDescription
+    history: Sequence[SegmentDescription]
+    movement: SegmentMovement | None
+    calibration: object | None
+
+
+def _shown(settings: Settings, labels: str | None, segment: str) -> _Shown:
+    from segadmin.snapshots.segment_view import calibration_of, movement_of, view_segment
+
+    view = view_segment(settings, _label_set(settings, labels), segment)
+    return _Shown(
+        view.snapshot.label_set,
+        view.snapshot.id or 0,
+        *(view.summary, view.profile, view.description, view.history),
+        movement_of(settings, view.snapshot, segment),
+        calibration_of(settings, view),
+    )
+
+
+def _shown_there(item: SegmentDetails) -> _Shown:
+    """Return what a server shows."""
+    from segadmin.snapshots.segment_calibration import CalibrationBin, SegmentCalibration
+    from segadmin.snapshots.segment_view import SegmentMovement
+    from segadmin.storage.records import SegmentSummary
+
+    describe = partial(_description, item.label_set, item.segment)
+    movement = calibration = None
+    if item.movement is not None:
+        pairs = {"entered": _pairs(item.movement.entered), "left": _pairs(item.movement.left)}
+        movement = as_record(SegmentMovement, item.movement, **pairs)
+    if item.calibration is not None:
+        bins = tuple(as_records(CalibrationBin, item.calibration.bins))
+        calibration = as_record(SegmentCalibration, item.calibration, bins=bins)
+    return _Shown(
+        item.label_set,
+        item.snapshot,
+        as_record(SegmentSummary, item, snapshot_id=item.snapshot),
+        item.profile,
+        describe(item.description),
+        list(map(describe, item.history)),
+        movement,
+        calibration,
+    )
+
+
+def _pairs(moved: Sequence[Moved]) -> tuple[tuple[str | None, int], ...]:
+    return tuple((each.segment, each.users) for each in moved)
+
+
+def _description(label_set: str, segment: str, item: Description) -> SegmentDescription:
+    from segadmin.storage.records import SegmentDescription
+
+    return as_record(SegmentDescription, item, label_set=label_set, segment=segment)
+
+
+def _label_set(settings: Settings, name: str | None) -> str:
     from segadmin.snapshots.read import find_snapshot
     from segadmin.storage.database import reading
 
-    with reading(get_settings()) as session:
+    with reading(settings) as session:
         return find_snapshot(session, "current", name).label_set
+
+
+def _label_set_there(client: Client, name: str | None) -> str:
+    return name or client.show_snapshot("current").label_set
 
 
 def _texts(row: SegmentDescription | None) -> dict[str, Any]:
@@ -166,9 +273,9 @@ def _calibration(calibration: Any) -> dict[str, Any]:
     return asdict(calibration)
 
 
-def _print(view: SegmentView, movement: SegmentMovement | None) -> None:
+def _print(view: _Shown, movement: SegmentMovement | None) -> None:
     row = view.summary
-    name = f"{row.segment} of {view.snapshot.label_set}, snapshot {view.snapshot.id}"
+    name = f"{row.segment} of {view.label_set}, snapshot {view.snapshot}"
     echo(f"{name}: {row.users:,} users, {row.share:.1%} of all, mean probability {row.confidence:.2f}")
     _print_texts(view.description)
     profile = view.profile

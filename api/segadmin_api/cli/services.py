@@ -75,6 +75,9 @@ def flower(
 def web(
     address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_WEB_PORT].")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that answer requests [SEGADMIN_WEB_PROCESSES].")
+    ] = None,
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy with TLS is before it, and nobody else can reach it.")
     ] = False,
@@ -101,7 +104,8 @@ def web(
         raise InvalidSettings([problem])
     set_up_logging(settings)
     files = None if tls is None else (tls.certificate, tls.key)
-    server.run(settings, address, listener.port, files, behind_proxy=behind_proxy)
+    number = processes or settings.web_processes
+    server.run(settings, address, listener.port, files, behind_proxy=behind_proxy, processes=number)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> Tls | None:

@@ -2,45 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segadmin.counts import counted
 from segadmin.settings import Settings
-from segadmin.snapshots.diff import SnapshotDiff
+from segadmin.snapshots.diff import Movement, find_two
 from segadmin.snapshots.diff_cell import LEFT, NEW, cell_of
 from segadmin.snapshots.export import with_user, write
+from segadmin.snapshots.recent_diffs import recent_diff
 from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
 from segadmin_api.cli.output import echo, table
+from segadmin_api.cli.remote_records import as_record, as_records
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 _SHOWN = 10
 
 
-def facts(compared: SnapshotDiff) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Difference:
+    """Who moved between two snapshots, in numbers."""
+
+    label_set: str
+    earlier: int
+    later: int
+    users_before: int
+    users_after: int
+    stayed: int
+    segments: Sequence[str]
+    matrix: Mapping[tuple[str | None, str | None], int]  #: by segment before and after; ``None``: not in it
+    movements: Sequence[Movement]
+
+
+def difference(settings: Settings, earlier: str | None, later: str, label_set: str | None) -> Difference:
+    """Return the difference of two snapshots of this machine."""
+    with transaction(settings) as session:
+        pair = find_two(session, earlier, later, label_set)
+    compared = recent_diff(settings, *pair)
+    return Difference(
+        label_set=compared.later.label_set,
+        earlier=compared.earlier.id or 0,
+        later=compared.later.id or 0,
+        users_before=compared.users["before"].count(),
+        users_after=compared.users["after"].count(),
+        stayed=compared.users.height - sum(movement.users for movement in compared.movements),
+        segments=compared.segments,
+        matrix=compared.matrix,
+        movements=compared.movements,
+    )
+
+
+def difference_there(client: Client, earlier: str | None, later: str, label_set: str | None) -> Difference:
+    """Return the difference of two snapshots of a server."""
+    item = client.compare_snapshots(later, earlier=earlier, labels=label_set)
+    matrix = {(cell.before, cell.after): cell.users for cell in item.matrix}
+    return as_record(Difference, item, matrix=matrix, movements=as_records(Movement, item.movements))
+
+
+def facts(compared: Difference) -> dict[str, Any]:
     """Return the difference as JSON."""
-    movements = compared.movements
-    return {
-        "label_set": compared.later.label_set,
-        "earlier": compared.earlier.id,
-        "later": compared.later.id,
-        "users_before": compared.users["before"].count(),
-        "users_after": compared.users["after"].count(),
-        "stayed": compared.users.height - sum(movement.users for movement in movements),
-        "segments": compared.segments,
-        "matrix": [
-            {"before": before, "after": after, "users": users} for (before, after), users in _ordered(compared).items()
-        ],
-        "movements": [asdict(movement) for movement in movements],
-    }
+    cells = [
+        {"before": before, "after": after, "users": users} for (before, after), users in _ordered(compared).items()
+    ]
+    return asdict(compared) | {"matrix": cells}
 
 
-def print_diff(compared: SnapshotDiff) -> None:
+def print_diff(compared: Difference) -> None:
     """Print the matrix of movements, and the causes."""
-    numbers = facts(compared)
     echo(
-        f"snapshot {numbers['earlier']} → {numbers['later']} · {numbers['label_set']} · {numbers['users_before']:,} → "
-        f"{counted(numbers['users_after'], 'user')} · {numbers['stayed']:,} stayed in their segment"
+        f"snapshot {compared.earlier} → {compared.later} · {compared.label_set} · {compared.users_before:,} → "
+        f"{counted(compared.users_after, 'user')} · {compared.stayed:,} stayed in their segment"
     )
     movements = compared.movements
     if not movements:
@@ -62,17 +98,17 @@ def print_diff(compared: SnapshotDiff) -> None:
     )
     if len(movements) > len(shown):
         echo(f"{len(movements) - len(shown)} more: --json")
-    pair = f"{numbers['earlier']} {numbers['later']}"
+    pair = f"{compared.earlier} {compared.later}"
     echo(f"Who moved: segadmin snapshots diff {pair} --out moved.csv, with --from and --to for one cell")
 
 
 def export_moved(
     settings: Settings,
-    compared: SnapshotDiff,
+    compared: Difference,
     out: Path,
     cell: tuple[str | None, str | None],
     *,
-    user_ids: bool,
+    with_user_ids: bool,
     raw_cells: bool,
 ) -> int:
     """Write the users who moved, or those of a cell of the matrix, to a file; return their number.
@@ -80,15 +116,17 @@ def export_moved(
     Raises:
         ConfigurationError: there is no such segment, or no sink writes such files.
     """
-    rows = cell_of(compared, *cell)
-    shown = with_user(settings, rows.lazy(), raw=user_ids).select("user", "before", "after", "cause").sort("user")
+    with transaction(settings) as session:
+        pair = find_two(session, str(compared.earlier), str(compared.later))
+    rows = cell_of(recent_diff(settings, *pair), *cell).cast({"before": str, "after": str, "cause": str})
+    shown = with_user(settings, rows.lazy(), raw=with_user_ids).select("user", "before", "after", "cause").sort("user")
     count = write(settings, shown, out, raw_cells=raw_cells)
-    subject = f"snapshots {compared.earlier.id} and {compared.later.id}"
-    record(settings, "snapshots.diff", subject, rows=count, user_ids=user_ids)
+    subject = f"snapshots {compared.earlier} and {compared.later}"
+    record(settings, "snapshots.diff", subject, rows=count, user_ids=with_user_ids)
     return count
 
 
-def _ordered(compared: SnapshotDiff) -> dict[tuple[str | None, str | None], int]:
+def _ordered(compared: Difference) -> dict[tuple[str | None, str | None], int]:
     """Return the cells of the matrix in the order of the segments."""
     matrix, order = compared.matrix, [*compared.segments, None]
     return {(before, after): matrix[before, after] for before in order for after in order if (before, after) in matrix}

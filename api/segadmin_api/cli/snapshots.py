@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlmodel import select
 
 from segadmin.counts import counted
-from segadmin.settings import get_settings
+from segadmin.errors import SnapshotNotFound
+from segadmin.settings import Settings
 from segadmin.snapshots.read import (
     NO_SNAPSHOTS,
     currents,
@@ -18,15 +20,32 @@ from segadmin.snapshots.read import (
     list_snapshots,
     snapshot_at,
     summaries,
+    went_back_from,
 )
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
-from segadmin_api.cli import remote_records
 from segadmin_api.cli.drift import drift_line
-from segadmin_api.cli.output import AtOption, JsonOption, RawCells, UsageError, echo, group, show_json, table, terminal
-from segadmin_api.cli.remote import refuse_option
+from segadmin_api.cli.output import (
+    AtOption,
+    JsonOption,
+    RawCells,
+    UsageError,
+    echo,
+    group,
+    nothing,
+    show_json,
+    table,
+    terminal,
+)
+from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote_export import save_export
+from segadmin_api.cli.remote_records import as_record, as_snapshot, as_summaries
 from segadmin_api.formatting import ago
 from segadmin_api.freshness_words import freshness_line, seconds
+from segadmin_api.results import went_back_sentence
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
@@ -42,17 +61,14 @@ _BAR_WIDTH = 30
 @app.command("list")
 def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
     """List published snapshots, newest first."""
-    settings = get_settings()
-    snapshots: Sequence[SegmentSnapshot]
-    current: set[int | None]
-    if settings.server:
-        snapshots, current = remote_records.list_snapshots(settings, label_set)
-    else:
-        with transaction(settings) as session:
-            snapshots = list_snapshots(session, label_set)
-            current = {*currents(session).values()}
+    snapshots = answer(
+        lambda settings: _list(settings, label_set),
+        lambda client: [
+            (as_snapshot(item), item.current) for item in client.items(client.list_snapshots, labels=label_set)
+        ],
+    )
     if as_json:
-        show_json([_facts(snapshot) | {"current": snapshot.id in current} for snapshot in snapshots])
+        show_json([_facts(snapshot) | {"current": current} for snapshot, current in snapshots])
         return
     table(
         "",
@@ -72,17 +88,24 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
             (
                 snapshot.id,
                 snapshot.label_set,
-                "✓" if snapshot.id in current else "",
+                "✓" if current else "",
                 snapshot.model_version_id,
                 f"{snapshot.as_of:%Y-%m-%d}",
                 *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.moved)),
                 seconds(snapshot.freshness.get("p95")),
                 ago(snapshot.published_at).removesuffix(" ago"),
             )
-            for snapshot in snapshots
+            for snapshot, current in snapshots
         ],
-        empty=NO_SNAPSHOTS,
+        empty=nothing(NO_SNAPSHOTS, label_set=label_set),
     )
+
+
+def _list(settings: Settings, label_set: str | None) -> list[tuple[SegmentSnapshot, bool]]:
+    """Return the published snapshots, newest first, and whether each is current."""
+    with transaction(settings) as session:
+        current = {*currents(session).values()}
+        return [(snapshot, snapshot.id in current) for snapshot in list_snapshots(session, label_set)]
 
 
 @app.command()
@@ -90,26 +113,39 @@ def show(
     number: Number = "current", at: AtOption = None, label_set: LabelSetOption = None, as_json: JsonOption = False
 ) -> None:
     """Show the segments of a snapshot: size, confidence, and distinctive categories."""
-    settings = get_settings()
     if at is not None and number != "current":
         raise UsageError(f"Give the number {number} or --at, not both.")
-    segments: Sequence[SegmentSummary]
-    if settings.server:
-        if at is not None:
-            refuse_option("--at")
-        snapshot, segments = remote_records.show_snapshot(settings, number, label_set)
-        report = None
-    else:
-        with transaction(settings) as session:
-            snapshot = find_snapshot(session, number, label_set) if at is None else snapshot_at(session, at, label_set)
-            segments = summaries(session, snapshot.id or 0)
-            report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+    refuse_options(at=at)
+    snapshot, segments, report, before = answer(
+        lambda settings: _find(settings, number, at, label_set), lambda client: _find_there(client, number, label_set)
+    )
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
         drift = report and {name: getattr(report, name) for name in ("reference_id", "drifted", "alarms", "estimate")}
-        show_json(_facts(snapshot) | {"segments": rows, "drift": drift})
+        moment = before and before.isoformat()
+        show_json(_facts(snapshot) | {"went_back_from": moment, "segments": rows, "drift": drift})
         return
-    _print_segments(snapshot, list(segments), report)
+    _print_segments(snapshot, list(segments), report, before)
+
+
+Found = tuple[SegmentSnapshot, Sequence[SegmentSummary], DriftReport | None, datetime | None]
+
+
+def _find(settings: Settings, number: str, at: datetime | None, label_set: str | None) -> Found:
+    """Return a snapshot, its segments, its drift report, and from when it went back."""
+    with transaction(settings) as session:
+        snapshot = find_snapshot(session, number, label_set) if at is None else snapshot_at(session, at, label_set)
+        report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+        return snapshot, summaries(session, snapshot.id or 0), report, went_back_from(session, snapshot)
+
+
+def _find_there(client: Client, number: str, label_set: str | None) -> Found:
+    details = client.show_snapshot(number, labels=label_set)
+    try:
+        report = as_record(DriftReport, client.show_drift(details.id))
+    except SnapshotNotFound:  # it has no report
+        report = None
+    return as_snapshot(details), as_summaries(details), report, details.went_back_from
 
 
 @app.command("diff")
@@ -134,17 +170,22 @@ def diff_(
     as_json: JsonOption = False,
 ) -> None:
     """Show who moved between two snapshots, and why."""
-    from segadmin.snapshots.diff import diff, find_two
-    from segadmin_api.cli.snapshot_diff import export_moved, facts, print_diff
+    from segadmin_api.cli.snapshot_diff import difference, difference_there, export_moved, facts, print_diff
 
-    settings = get_settings()
     if out is None and (before is not None or after is not None):
         raise UsageError("--from and --to choose which users are written. Name the file: --out moved.csv")
-    with transaction(settings) as session:
-        pair = find_two(session, earlier, later, label_set)
-    compared = diff(settings, *pair)
+    compared = answer(
+        lambda settings: difference(settings, earlier, later, label_set),
+        lambda client: difference_there(client, earlier, later, label_set),
+    )
     if out is not None:
-        rows = export_moved(settings, compared, out, (before, after), user_ids=with_user_ids, raw_cells=raw_cells)
+        form = {"with_user_ids": with_user_ids, "raw_cells": raw_cells}
+        rows = answer(
+            lambda settings: export_moved(settings, compared, out, (before, after), **form),
+            lambda client: save_export(
+                client, out, compared.later, moved_since=compared.earlier, before=before, after=after, **form
+            ),
+        )
         echo(f"Wrote {counted(rows, 'user')} to {out}.")
     elif as_json:
         show_json(facts(compared))
@@ -169,17 +210,26 @@ def export(
     from segadmin.snapshots.export import Audience, audience, write
     from segadmin.storage.audit import record
 
-    settings = get_settings()
-    with transaction(settings) as session:
-        snapshot = find_snapshot(session, number, label_set)
-        segments = session.get_one(ModelVersion, snapshot.model_version_id).segments
-    selection = Audience(segment, min_probability, user_ids=with_user_ids)
-    rows = write(settings, audience(settings, snapshot, segments, selection), out, raw_cells=raw_cells)
-    record(settings, "snapshots.export", f"snapshot {snapshot.id}", rows=rows, user_ids=with_user_ids)
+    def here(settings: Settings) -> tuple[int, int]:
+        with transaction(settings) as session:
+            snapshot = find_snapshot(session, number, label_set)
+            segments = session.get_one(ModelVersion, snapshot.model_version_id).segments
+        selection = Audience(segment, min_probability, user_ids=with_user_ids)
+        rows = write(settings, audience(settings, snapshot, segments, selection), out, raw_cells=raw_cells)
+        record(settings, "snapshots.export", f"snapshot {snapshot.id}", rows=rows, user_ids=with_user_ids)
+        return snapshot.id or 0, rows
+
+    def there(client: Client) -> tuple[int, int]:
+        snapshot = client.show_snapshot(number, labels=label_set).id
+        form = {"with_user_ids": with_user_ids, "raw_cells": raw_cells}
+        chosen = {"segment": segment, "min_probability": min_probability}
+        return snapshot, save_export(client, out, snapshot, **chosen, **form)
+
+    snapshot, rows = answer(here, there)
     if as_json:
-        show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
+        show_json({"file": str(out), "rows": rows, "snapshot": snapshot})
         return
-    echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
+    echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot} to {out}.")
     if not rows:
         echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
@@ -205,7 +255,9 @@ def inference_words(facts: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None) -> None:
+def _print_segments(
+    snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None, before: datetime | None
+) -> None:
     from rich import box
     from rich.bar import Bar
     from rich.table import Table
@@ -217,6 +269,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
         highlight=False,
     )
+    if before is not None:
+        console.print(f"[yellow]{went_back_sentence(snapshot.as_of, before)}[/]", highlight=False)
     if snapshot.canary_id is not None:
         console.print("some users were scored by a canary: segadmin models canary list", highlight=False)
     if snapshot.previous_id is not None:

@@ -119,7 +119,7 @@ def jobs_of(settings: Settings) -> Jobs:
 def view_of(details: schemas.JobDetails) -> JobView:
     """Return a job of a server as one of this machine."""
     line = _line(details)
-    steps = [Step(**step.model_dump() | {"job_id": details.id, "after": []}) for step in details.steps]
+    steps = [Step(**step.model_dump() | {"job_id": details.id}) for step in details.steps]
     return JobView(line.job, line.progress, line.waits_for, steps)
 
 

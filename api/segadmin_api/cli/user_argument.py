@@ -20,6 +20,8 @@ def suggesting(settings: Settings, user: str) -> Iterator[None]:
     try:
         yield
     except UserNotFound as error:
+        if settings.server is not None:  # it does not tell who is known
+            raise
         from segadmin.events.similar_ids import close_ids
         from segadmin.storage.lake import Lake
 

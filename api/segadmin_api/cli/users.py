@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segadmin.errors import AccessRefused
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli import corrections, review
 from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
+from segadmin_api.cli.remote import answer, connected, refuse_options
+from segadmin_api.cli.remote_records import as_correction, as_merge, as_record
 from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from segadmin.snapshots.user import Assigned
     from segadmin.storage.records import Correction, UserMerge
+    from segadmin_api.client import Client
 
 app = group("Users: segment, text, history, corrections, and who is worth a look.")
 _BAR_WIDTH = 30
@@ -34,9 +38,10 @@ def show(
     from segadmin.events.keys import show_key
     from segadmin.snapshots.user import known_at
 
-    settings = get_settings()
-    with suggesting(settings, user):
-        known = (_remote if settings.server else _local)(settings, user, text=text)
+    if text:
+        refuse_options(at=at)  # a server reads the text only for its current models
+    with suggesting(get_settings(), user):
+        known = answer(lambda settings: _local(settings, user, text=text), lambda client: _remote(client, user))
     rows, merges, corrected = known.history, known.merges, known.corrections
     current = [row for row in rows if row.current] if at is None else known_at(rows, at)
     texts = {row.label_set: known.text_of(row) for row in current} if text else {}
@@ -114,18 +119,20 @@ def _local(settings: Settings, user: str, *, text: bool) -> _User:
     )
 
 
-def _remote(settings: Settings, user: str, *, text: bool) -> _User:
+def _remote(client: Client, user: str) -> _User:
     from segadmin.snapshots.user import Assigned
-    from segadmin_api.cli.remote import connected
 
     def read(row: Assigned) -> list[str]:
-        with connected(settings) as client:
-            return client.show_user_text(user, labels=row.label_set).phrases
+        with connected(get_settings()) as another:
+            return another.show_user_text(user, labels=row.label_set).phrases
 
-    with connected(settings) as client:
-        known = client.show_user(user)
-    rows = [Assigned(**row.model_dump() | {"as_of": row.as_of.isoformat()}) for row in known.history]
-    return _User(known.user_key, rows, read)
+    known = client.show_user(user)
+    rows = [as_record(Assigned, row, as_of=row.as_of.isoformat()) for row in known.history]
+    try:
+        corrected = list(map(as_correction, client.list_corrections_of_user(user).root))
+    except AccessRefused:  # the reasons of corrections are for analysts
+        corrected = []
+    return _User(known.user_key, rows, read, list(map(as_merge, known.merged)), corrected)
 
 
 app.command("correct")(corrections.correct)

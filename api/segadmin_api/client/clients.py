@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from segadmin.errors import ConfigurationError
+from pydantic import BaseModel
+
+from segadmin.errors import ConfigurationError, ServerUnavailable
 from segadmin.urls import mask_url
-from segadmin_api.client.answers import pause_before_repeating, read, unreachable
-from segadmin_api.client.calls import Answer, Call
+from segadmin_api.client.answers import exchange, unreachable
+from segadmin_api.client.bodies import file_pieces, request_of, saving
+from segadmin_api.client.call import Answer, Call
 from segadmin_api.client.operations import AsyncSender, Operations, Sender
+from segadmin_api.schemas.pages import Page
+
+if TYPE_CHECKING:
+    import httpx
+
+Item = TypeVar("Item", bound=BaseModel)
 
 #: Seconds that a connection, or an answer, may take.
 _TIMEOUT = 60.0
+#: Items that are read at a time.
+_PAGE = 1000
 
 
 class Client(Operations, Sender):
@@ -52,20 +63,39 @@ class Client(Operations, Sender):
             SegadminError: the server refuses it.
             ServerUnavailable: the server does not answer.
         """
-        attempt = 1
+        steps = exchange(call, self._server)
+        pause = next(steps)
         while True:
-            response, error = None, None
-            try:
-                response = self._http.request(**_request(call))
-            except _httpx().TransportError as trouble:
-                error = trouble
-            pause = pause_before_repeating(call, response, attempt)
-            if pause is None:
-                if response is None:
-                    raise unreachable(self._server, error or OSError()) from None
-                return read(call, response)
             time.sleep(pause)
-            attempt += 1
+            try:
+                pause = steps.send(self._once(call))
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+
+    def items(self, method: Callable[..., Page[Item]], **options: Any) -> Iterator[Item]:
+        """Yield the items of all pages of a list, such as ``client.items(client.list_jobs, kind=["refresh"])``."""
+        cursor: str | None = None
+        while True:
+            page = method(**{"limit": _PAGE} | options, cursor=cursor)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+    def _once(self, call: Call[Any]) -> httpx.Response | ServerUnavailable:
+        """Send a call once; return the answer, or why there is none."""
+        response: httpx.Response
+        body = file_pieces(call.file, call) if call.file else None
+        try:
+            with self._http.stream(**request_of(call), content=body) as response:
+                if call.out is None or not response.is_success:
+                    response.read()
+                    return response
+                with saving(call.out) as file:
+                    file.writelines(response.iter_bytes())
+                return response
+        except _httpx().TransportError as error:
+            return unreachable(self._server, error)
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,20 +118,41 @@ class AsyncClient(Operations, AsyncSender):
 
     async def send(self, call: Call[Answer]) -> Answer:
         """Send a call and return its answer; raises as :meth:`Client.send` does."""
-        attempt = 1
+        steps = exchange(call, self._server)
+        pause = next(steps)
         while True:
-            response, error = None, None
-            try:
-                response = await self._http.request(**_request(call))
-            except _httpx().TransportError as trouble:
-                error = trouble
-            pause = pause_before_repeating(call, response, attempt)
-            if pause is None:
-                if response is None:
-                    raise unreachable(self._server, error or OSError()) from None
-                return read(call, response)
             await asyncio.sleep(pause)
-            attempt += 1
+            try:
+                pause = steps.send(await self._once(call))
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+
+    async def items(self, method: Callable[..., Awaitable[Page[Item]]], **options: Any) -> AsyncIterator[Item]:
+        """Yield the items of all pages of a list, see :meth:`Client.items`."""
+        cursor: str | None = None
+        while True:
+            page = await method(**{"limit": _PAGE} | options, cursor=cursor)
+            for item in page.items:
+                yield item
+            if (cursor := page.next) is None:
+                return
+
+    async def _once(self, call: Call[Any]) -> httpx.Response | ServerUnavailable:
+        """Send a call once; return the answer, or why there is none."""
+        response: httpx.Response
+        body = _awaited(file_pieces(call.file, call)) if call.file else None
+        try:
+            async with self._http.stream(**request_of(call), content=body) as response:
+                if call.out is None or not response.is_success:
+                    await response.aread()
+                    return response
+                with saving(call.out) as file:
+                    async for piece in response.aiter_bytes():
+                        file.write(piece)
+                return response
+        except _httpx().TransportError as error:
+            return unreachable(self._server, error)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,13 +195,7 @@ def _headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
 
 
-def _request(call: Call[Any]) -> Mapping[str, Any]:
-    """Return the arguments of httpx for a call."""
-    query = {name: value for name, value in call.query.items() if value is not None}
-    return {
-        "method": call.method,
-        "url": call.path,
-        "params": query,
-        "json": call.body,
-        "headers": dict(call.headers),
-    }
+async def _awaited(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield pieces of a file that are read in another thread."""
+    while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
+        yield piece

@@ -9,8 +9,19 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
-import segadmin_api.client.calls as calls  # noqa: PLR0402  (by the package, it would be a circle)
-from segadmin_api.client.calls import Call
+from segadmin_api.client.call import Call
+from segadmin_api.client.calls import (
+    data,
+    jobs,
+    models,
+    schedules,
+    segments,
+    server,
+    services,
+    snapshots,
+    uploads,
+    users,
+)
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -36,7 +47,7 @@ class Operation(Generic[Arguments, Answer]):
     """A method of both clients: it makes a call and sends it."""
 
     def __init__(self, make: Callable[Arguments, Call[Answer]]) -> None:
-        self._make, self.__doc__ = make, make.__doc__
+        self.make, self.__doc__ = make, make.__doc__
 
     @overload
     def __get__(self, client: None, owner: type) -> Operation[Arguments, Answer]: ...
@@ -49,9 +60,9 @@ class Operation(Generic[Arguments, Answer]):
         if client is None:
             return self
 
-        @functools.wraps(self._make)
+        @functools.wraps(self.make)
         def method(*arguments: Arguments.args, **options: Arguments.kwargs) -> Any:
-            return client.send(self._make(*arguments, **options))
+            return client.send(self.make(*arguments, **options))
 
         return method
 
@@ -59,35 +70,108 @@ class Operation(Generic[Arguments, Answer]):
 class Operations:
     """What can be read and asked for; see the functions of the same names in :mod:`segadmin_api.client.calls`."""
 
-    whoami = Operation(calls.whoami)
-    list_jobs = Operation(calls.list_jobs)
-    show_job = Operation(calls.show_job)
-    show_job_logs = Operation(calls.show_job_logs)
-    enqueue = Operation(calls.enqueue)
-    estimate = Operation(calls.estimate)
-    cancel_job = Operation(calls.cancel_job)
-    retry_job = Operation(calls.retry_job)
-    cancel_jobs = Operation(calls.cancel_jobs)
-    retry_jobs = Operation(calls.retry_jobs)
-    list_models = Operation(calls.list_models)
-    show_model = Operation(calls.show_model)
-    compare_models = Operation(calls.compare_models)
-    promote_model = Operation(calls.promote_model)
-    roll_back_model = Operation(calls.roll_back_model)
-    list_canaries = Operation(calls.list_canaries)
-    show_canary = Operation(calls.show_canary)
-    stop_canary = Operation(calls.stop_canary)
-    list_snapshots = Operation(calls.list_snapshots)
-    show_snapshot = Operation(calls.show_snapshot)
-    compare_snapshots = Operation(calls.compare_snapshots)
-    list_members = Operation(calls.list_members)
-    export_snapshot = Operation(calls.export_snapshot)
-    list_segments = Operation(calls.list_segments)
-    show_segment = Operation(calls.show_segment)
-    describe_segment = Operation(calls.describe_segment)
-    correct_user = Operation(calls.correct_user)
-    withdraw_correction = Operation(calls.withdraw_correction)
-    show_user = Operation(calls.show_user)
-    show_user_text = Operation(calls.show_user_text)
-    list_label_sets = Operation(calls.list_label_sets)
-    list_schedules = Operation(calls.list_schedules)
+    whoami = Operation(server.whoami)
+    list_keys = Operation(server.list_keys)
+    create_key = Operation(server.create_key)
+    revoke_key = Operation(server.revoke_key)
+    list_audit = Operation(server.list_audit)
+    list_settings = Operation(server.list_settings)
+    run_doctor = Operation(server.run_doctor)
+    list_plugins = Operation(server.list_plugins)
+    show_plugin = Operation(server.show_plugin)
+    check_plugin = Operation(server.check_plugin)
+    list_backbones = Operation(server.list_backbones)
+
+    list_jobs = Operation(jobs.list_jobs)
+    show_job = Operation(jobs.show_job)
+    enqueue = Operation(jobs.enqueue)
+    estimate = Operation(jobs.estimate)
+    show_job_logs = Operation(jobs.show_job_logs)
+    show_trials = Operation(jobs.show_trials)
+    cancel_job = Operation(jobs.cancel_job)
+    retry_job = Operation(jobs.retry_job)
+    cancel_jobs = Operation(jobs.cancel_jobs)
+    retry_jobs = Operation(jobs.retry_jobs)
+
+    list_schedules = Operation(schedules.list_schedules)
+    show_schedule = Operation(schedules.show_schedule)
+    save_schedule = Operation(schedules.save_schedule)
+    remove_schedule = Operation(schedules.remove_schedule)
+    pause_schedule = Operation(schedules.pause_schedule)
+    resume_schedule = Operation(schedules.resume_schedule)
+    run_schedule = Operation(schedules.run_schedule)
+    list_feeds = Operation(schedules.list_feeds)
+    show_feed = Operation(schedules.show_feed)
+    add_feed = Operation(schedules.add_feed)
+    remove_feed = Operation(schedules.remove_feed)
+    deliver_feed = Operation(schedules.deliver_feed)
+
+    list_models = Operation(models.list_models)
+    show_model = Operation(models.show_model)
+    compare_models = Operation(models.compare_models)
+    promote_model = Operation(models.promote_model)
+    roll_back_model = Operation(models.roll_back_model)
+    list_canaries = Operation(models.list_canaries)
+    show_canary = Operation(models.show_canary)
+    stop_canary = Operation(models.stop_canary)
+    show_model_card = Operation(models.show_model_card)
+
+    list_snapshots = Operation(snapshots.list_snapshots)
+    show_snapshot = Operation(snapshots.show_snapshot)
+    compare_snapshots = Operation(snapshots.compare_snapshots)
+    list_members = Operation(snapshots.list_members)
+    export_snapshot = Operation(snapshots.export_snapshot)
+    save_export = Operation(snapshots.save_export)
+    list_moved_users = Operation(snapshots.list_moved_users)
+    list_typical_users = Operation(snapshots.list_typical_users)
+    save_report = Operation(snapshots.save_report)
+    list_drift = Operation(snapshots.list_drift)
+    show_drift = Operation(snapshots.show_drift)
+
+    list_segments = Operation(segments.list_segments)
+    show_segment = Operation(segments.show_segment)
+    describe_segment = Operation(segments.describe_segment)
+    compare_segments = Operation(segments.compare_segments)
+
+    show_user = Operation(users.show_user)
+    show_user_text = Operation(users.show_user_text)
+    correct_user = Operation(users.correct_user)
+    withdraw_correction = Operation(users.withdraw_correction)
+    pin_user = Operation(users.pin_user)
+    list_corrections = Operation(users.list_corrections)
+    list_corrections_of_user = Operation(users.list_corrections_of_user)
+    list_user_events = Operation(users.list_user_events)
+    list_review = Operation(users.list_review)
+    show_erasure = Operation(users.show_erasure)
+    erase_user = Operation(users.erase_user)
+    list_merges = Operation(users.list_merges)
+    merge_users = Operation(users.merge_users)
+    undo_merge = Operation(users.undo_merge)
+
+    send_events = Operation(services.send_events)
+    score_user = Operation(services.score_user)
+    show_user_segment = Operation(services.show_user_segment)
+
+    list_tables = Operation(data.list_tables)
+    show_profile = Operation(data.show_profile)
+    list_label_sets = Operation(data.list_label_sets)
+    show_label_set = Operation(data.show_label_set)
+    derive_label_set = Operation(data.derive_label_set)
+    list_imports = Operation(data.list_imports)
+    show_import = Operation(data.show_import)
+    list_quarantine = Operation(data.list_quarantine)
+    list_quarantine_reasons = Operation(data.list_quarantine_reasons)
+    save_quarantine = Operation(data.save_quarantine)
+    retry_quarantine = Operation(data.retry_quarantine)
+    drop_quarantine = Operation(data.drop_quarantine)
+
+    upload_file = Operation(uploads.upload_file)
+    list_uploads = Operation(uploads.list_uploads)
+    show_upload = Operation(uploads.show_upload)
+    remove_upload = Operation(uploads.remove_upload)
+    preview_upload = Operation(uploads.preview_upload)
+    show_upload_preview = Operation(uploads.show_upload_preview)
+    import_upload = Operation(uploads.import_upload)
+    list_mappings = Operation(uploads.list_mappings)
+    save_mapping = Operation(uploads.save_mapping)
+    remove_mapping = Operation(uploads.remove_mapping)

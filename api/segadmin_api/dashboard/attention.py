@@ -6,22 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segadmin.models.champion_changes import ChampionChange
-from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule
+from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule, Scope
 from segadmin.workflows.objectives import ObjectiveState
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import name_of, text_of
+from segadmin_api.job_scopes import needed_scope
 
 
 @dataclass(frozen=True)
 class AttentionForm:
-    """A form of an operator that settles something."""
+    """A form that settles something."""
 
     path: str
     button: str
     fields: Mapping[str, str] = field(default_factory=dict)
     asks_reason: bool = False
     danger: bool = False
+    scope: Scope = Scope.OPERATOR  #: who may send it
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Attention:
 
 def failed_job(job: Job, reader: Reader) -> Attention:
     """Return that a job failed; its form retries it."""
-    text = text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=job.kind)
-    retry = AttentionForm("/overview/retry", text_of(reader, "Retry"), {"job": str(job.id)})
+    text = text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=name_of(reader, job.kind, "job"))
+    retry = AttentionForm("/overview/retry", text_of(reader, "Retry"), {"job": str(job.id)}, scope=needed_scope(job))
     return Attention(
         f"{text} {message_text(reader.language, job.error or '')}",
         f"/jobs/{job.id}",
@@ -49,7 +51,7 @@ def failed_job(job: Job, reader: Reader) -> Attention:
 def failed_import(row: Import, reader: Reader) -> Attention:
     """Return that an import failed."""
     text = text_of(reader, "The import of %(file)s failed:", file=row.file)
-    return Attention(f"{text} {row.error or ''}", "/data")
+    return Attention(f"{text} {message_text(reader.language, row.error or '')}", "/data")
 
 
 def drift_alarm(label_set: str, alarm: str, report: DriftReport, reader: Reader) -> Attention:
@@ -62,7 +64,8 @@ def drift_alarm(label_set: str, alarm: str, report: DriftReport, reader: Reader)
 def overdue_schedule(schedule: Schedule, etag: str, reader: Reader) -> Attention:
     """Return that no beat has enqueued a schedule; its form runs it now."""
     text = text_of(reader, "The schedule %(name)s is overdue: does a beat run?", name=schedule.name)
-    run = AttentionForm("/schedules/run", text_of(reader, "Run now"), {"name": schedule.name, "etag": etag})
+    fields = {"name": schedule.name, "etag": etag}
+    run = AttentionForm("/schedules/run", text_of(reader, "Run now"), fields, scope=needed_scope(schedule))
     return Attention(text, "/schedules", "segadmin up --detach", (run,))
 
 
@@ -75,7 +78,7 @@ def missed_objective(state: ObjectiveState, reader: Reader) -> Attention:
         seconds=f"{state.seconds:.0f}",
         objective=f"{state.objective:g}",
     )
-    return Attention(f"{text} {state.cause}", "/schedules", state.fix)
+    return Attention(f"{text} {message_text(reader.language, state.cause)}", "/schedules", state.fix)
 
 
 def running_canary(canary: Canary, champion: ChampionChange | None, reader: Reader) -> Attention:

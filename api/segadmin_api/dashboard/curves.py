@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from segadmin_api.dashboard.charts import Series, line_chart
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import name_of, text_of
 
 #: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
 _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
@@ -39,7 +39,7 @@ def learning_curves(step: HasCurve, reader: Reader = ENGLISH) -> list[Markup]:
             known = [name for name in metrics if name in curves]
             series = [Series(text_of(reader, metrics[name]), curves[name]) for name in known]
             if series:
-                name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
+                name = " · ".join(filter(None, (name_of(reader, step.stage, "stage"), model, text_of(reader, title))))
                 marked = best if known[0].startswith("validation") else ""
                 charts.append(line_chart(name, series, best=marked, unit=text_of(reader, "step"), reader=reader))
     return charts

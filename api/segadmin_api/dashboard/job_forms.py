@@ -9,7 +9,7 @@ from segadmin.jobs.estimate import Estimate
 from segadmin.jobs.registry import Workflow
 from segadmin_api.dashboard.job_notes import problem_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import sentence_of, served, text_of
+from segadmin_api.dashboard.render import name_of, sentence_of, served, text_of
 from segadmin_api.estimates import estimate_sentences
 from segadmin_api.request_forms import FormField, form_of, split_fields
 
@@ -40,7 +40,7 @@ def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
     lines = [] if new.cost is None else [sentence_of(reader, line) for line in estimate_sentences(new.cost)]
     return served(
         "new_job.html",
-        text_of(reader, "new job: %(kind)s", kind=new.workflow.kind),
+        text_of(reader, "new job: %(kind)s", kind=name_of(reader, new.workflow.kind, "job")),
         "/jobs",
         reader,
         new=new,

@@ -12,6 +12,7 @@ from segadmin.jobs.counts import MOST
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState
 from segadmin_api.dashboard.assets import Assets
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
 from segadmin_api.formatting import subject, took
@@ -108,6 +109,6 @@ def _row(line: JobLine, reader: Reader) -> dict[str, object]:
         "job": job,
         "done": line.progress.done,
         "took": took(job.started_at, job.finished_at),
-        "error": job.error or "",
+        "error": message_text(reader.language, text_of(reader, job.error)) if job.error else "",
         "what": subject(job.options) if waiting is None else sentence_of(reader, waiting),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
 
@@ -26,6 +27,7 @@ NOTES = (
     "sending metrics to %(name)s",
     "trial %(number)s",
     "%(done)s of %(total)s users scored",
+    "%(done)s of %(total)s users counted",
     "%(done)s of %(total)s texts read",
     "writing the assignments",
     "summing up",
@@ -93,7 +95,8 @@ def coverage_text(reader: Reader, line: str) -> str:
 
 def problem_text(reader: Reader, problem: str) -> str:
     """Return what is wrong with a field or a key in the language of the reader, as far as it is known."""
-    return problem if reader.language == "en" else _translated(reader, problem)
+    translated = problem if reader.language == "en" else _translated(reader, problem)
+    return message_text(reader.language, problem) if translated == problem else translated
 
 
 def _translated(reader: Reader, note: str) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from segadmin.jobs.control import JobView
+from segadmin.jobs.registry import offered_kinds
 from segadmin.jobs.step_log import LogLine
 from segadmin.settings import Settings
-from segadmin.storage.records import CORRECT_KIND, Job, JobState
+from segadmin.storage.records import CORRECT_KIND, Job, JobState, Scope
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.curves import learning_curves
 from segadmin_api.dashboard.job_notes import coverage_text, note_text
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import render, sentence_of, served, text_of
+from segadmin_api.dashboard.render import name_of, render, sentence_of, served, text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
 from segadmin_api.estimates import memory
 from segadmin_api.formatting import duration, option_texts, stages, subject, took
+from segadmin_api.job_scopes import needed_scope, needs_admin
 from segadmin_api.results import result_sentences, waits_sentence
 
 
@@ -27,10 +29,11 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
     succeeded = job.state == JobState.SUCCEEDED
     has_search = job.kind == "tune" and find_spec("optuna") is not None
     search = trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
+    is_for_admins = needs_admin(job.kind, {})
     waiting = None if job.state.over else waits_sentence(view)
     return render(
         "job.html",
-        title=text_of(reader, "job %(number)s: %(kind)s", number=job.id, kind=job.kind),
+        title=text_of(reader, "job %(number)s: %(kind)s", number=job.id, kind=name_of(reader, job.kind, "job")),
         here="/jobs",
         online=online,
         reader=reader,
@@ -49,6 +52,8 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         notes={line.name: note_text(reader, line.note) for line in lines},
         graph=stage_graph(lines),
         memory=memory,
+        scope=needed_scope(job),
+        can_copy=job.state.over and job.kind in offered_kinds() and (reader.may(Scope.ADMIN) or not is_for_admins),
         can_retry=job.state in {JobState.FAILED, JobState.CANCELLED} and job.kind != CORRECT_KIND,
         curves=[chart for step in view.steps for chart in learning_curves(step, reader)],
         options=option_texts(job.options),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from segadmin.contracts.plugins import KINDS
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import served, text_of
-from segadmin_api.plugin_details import CHECKED
+from segadmin_api.dashboard.render import name_of, served, text_of
+from segadmin_api.plugin_details import CHECKED, summary_of
 from segadmin_api.schemas.data import Plugin, PluginCheck, PluginDetails
 
 
@@ -27,6 +27,15 @@ def list_page(plugins: Sequence[Plugin], broken: Sequence[str], reader: Reader) 
 
 def page(plugin: PluginDetails, reader: Reader, check: PluginCheck | None = None) -> str:
     """Return the page of a plugin, with the result of its contract tests if they just ran."""
-    title, checkable = f"{plugin.kind} {plugin.name}", plugin.kind in CHECKED
-    content = {"plugin": plugin, "check": check, "checkable": checkable}
+    title, checkable = f"{name_of(reader, plugin.kind, 'plugin')} {plugin.name}", plugin.kind in CHECKED
+    english = summary_of(plugin.doc)
+    summary = name_of(reader, english, "summary")
+    is_translated = summary != english
+    content: dict[str, object] = {"plugin": plugin, "check": check, "checkable": checkable}
+    content |= {"summary": summary if is_translated else "", "doc": _rest(plugin.doc) if is_translated else plugin.doc}
     return served("plugin.html", title, "/plugins", reader, tab="/plugins", **content)
+
+
+def _rest(doc: str) -> str:
+    """Return a description without its first paragraph."""
+    return doc.partition("\n\n")[2]

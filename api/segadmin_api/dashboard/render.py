@@ -6,22 +6,28 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.formats import Formats
 from segadmin_api.dashboard.messages import message_text
+from segadmin_api.dashboard.names import name_text
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
+from segadmin_api.request_forms import title_of
 from segadmin_api.sentences import Sentence
 
 #: The end of a table or a figure. What pages quote is escaped, so only templates write it.
 _ENDS = re.compile(r"</(?P<of>table|figure)>")
+
+#: Code in a text, as docstrings have it.
+_CODE = re.compile(r"(`+)(.+?)\1")
 
 #: Values of each filter whose texts are kept: Babel takes most of the time of a page with many numbers.
 _FORMATTED = 5_000
@@ -103,6 +109,9 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
     kept = lru_cache(_FORMATTED)
     return {
         "text": translations(formats.language).gettext,
+        "option_title": title_of,
+        "name": lambda identifier, context: name_text(formats.language, identifier, context),
+        "marked": _with_code,
         "message": lambda message: message_text(formats.language, message),
         "number": formats.number,
         "count": kept(formats.count),
@@ -116,15 +125,25 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
     }
 
 
+def _with_code(text: str) -> Markup:
+    """Return a text with what is between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\2</code>", str(escape(text))))  # noqa: S704  (escaped)
+
+
 def text_of(reader: Reader, text: str, **values: object) -> str:
     """Return an English text of a page, with ``values`` for its ``%(name)s``, in the language of the reader."""
     translated = translations(reader.language).gettext(text)
     return translated % values if values else translated
 
 
+def name_of(reader: Reader, identifier: str, context: str) -> str:
+    """Return the name of a kind of jobs, a stage or the like in the language of the reader."""
+    return name_text(reader.language, identifier, context)
+
+
 def sentence_of(reader: Reader, text: Sentence) -> str:
     """Return a sentence of the program in the language of the reader."""
-    return text.translated(translations(reader.language).gettext)
+    return text.translated(translations(reader.language).gettext, partial(message_text, reader.language))
 
 
 def number(value: float | None, spec: str = ",") -> str:

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from segadmin.jobs.schedules import ScheduleView
-from segadmin.storage.records import Schedule
+from segadmin.storage.records import Schedule, Scope
 from segadmin.workflows.objectives import ObjectiveState
 from segadmin.workflows.update_policies import ScheduledPolicy, policy_of
+from segadmin_api.dashboard.assets import Assets
 from segadmin_api.dashboard.job_notes import problem_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
 from segadmin_api.formatting import option_texts
+from segadmin_api.job_scopes import needed_scope, needs_admin
 from segadmin_api.request_forms import FormField, split_fields
 from segadmin_api.schedule_form import ScheduleForm, has_changed, kinds
+
+#: Choosing another kind of job brings its options.
+_HTMX = Assets(scripts=("vendor/htmx.min.js",))
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class ScheduleRow:
     def options(self) -> Mapping[str, str]:
         """The options of its jobs as text."""
         return option_texts(self.schedule.options)
+
+    @property
+    def scope(self) -> Scope:
+        """Who may run, change and delete it."""
+        return needed_scope(self.schedule)
 
     @property
     def policy(self) -> ScheduledPolicy | None:
@@ -73,7 +83,8 @@ def form_page(state: FormState, reader: Reader) -> str:
         reader,
         state=state,
         form=state.form,
-        kinds=kinds(),
+        assets=_HTMX,
+        kinds=[kind for kind in kinds() if reader.may(Scope.ADMIN) or not needs_admin(kind, {})],
         groups=[common, others] if fields else [],
         is_open=has_changed(state.form.kind, others),
     )

@@ -8,12 +8,13 @@ from secrets import token_urlsafe
 from sqlmodel import Session, select
 
 from segadmin.snapshots.diff import SnapshotDiff
-from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries
+from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries, went_back_from
 from segadmin.storage.records import DriftReport
 from segadmin_api.dashboard.assets import ECHARTS
 from segadmin_api.dashboard.figures import sankey
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import served, text_of
+from segadmin_api.dashboard.render import sentence_of, served, text_of
+from segadmin_api.results import went_back_sentence
 
 #: Snapshots on a page.
 PAGE = 50
@@ -38,6 +39,7 @@ def page(session: Session, number: str, reader: Reader) -> str:
     """Return the page of one snapshot."""
     snapshot = find_snapshot(session, number)
     report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+    before = went_back_from(session, snapshot)
     return served(
         "snapshot.html",
         text_of(reader, "snapshot %(number)s", number=snapshot.id),
@@ -47,6 +49,7 @@ def page(session: Session, number: str, reader: Reader) -> str:
         is_current=snapshot.id in currents(session).values(),
         segments=summaries(session, snapshot.id or 0),
         report=report,
+        went_back=None if before is None else sentence_of(reader, went_back_sentence(snapshot.as_of, before)),
         nonce=token_urlsafe(12),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from babel.messages.extract import extract_from_dir
 
 from segadmin.contracts.event_kinds import KINDS
+from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.events.import_records import STATES as IMPORT_STATES
 from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.jobs.control import CANCELLED
@@ -23,6 +24,7 @@ from segadmin_api.dashboard.messages import MESSAGES
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.effective_settings import Source
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
+from segadmin_api.option_types import TEXTS as OPTION_TYPES
 from segadmin_api.request_forms import form_of
 from segadmin_api.results import LOCKED
 
@@ -42,12 +44,14 @@ _ANSWERS = ("model", "prior")
 _SEARCH = ("trial", "best so far")
 #: Results of checks.
 _LEVELS = ("ok", "warn", "fail")
+#: Values of options that are true or false.
+_BOOLEANS = ("yes", "no")
 
 
 def texts() -> set[str]:
     """Return the English texts of all pages."""
     methods = [("**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
-    keywords = {"_": None, "text_of": (2,), "sentence": None}
+    keywords = {"_": None, "_text": None, "text_of": (2,), "sentence": None}
     folder, trimmed = FOLDER.parents[1], {"**.html": {"trimmed": "true"}}
     messages = extract_from_dir(folder, methods, keywords=keywords, options_map=trimmed)
     return {str(entry[2]) for entry in messages} | _of_program()
@@ -64,13 +68,13 @@ def _of_program() -> set[str]:
     charts = {*KIND_COLOURS, *drift.METRICS.values()}
     causes = {cause.value for cause in Cause}
     of_jobs = {*NOTES, *MESSAGES, *PROBLEMS, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
-    models = {*METRICS.values(), *CURVES, *_PARTS, *_ANSWERS}
+    models = {*METRICS.values(), *CURVES, *_PARTS, *_ANSWERS, *(part.value for part in EvaluatedOn)}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
     of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
     reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
     of_errors = {*problem.TITLES, *problem.FIXES.values(), *problem.GENERIC_DETAILS.values()}
-    named = {*KINDS, *_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    named = {*KINDS, *_TABLES, *_FACTS, *OPTION_TYPES, *_BOOLEANS, MEMBERSHIP_ADVICE}
     return (
         named
         | charts

@@ -19,13 +19,15 @@ from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin_api.http import description, events, login, metrics, pages, segments, uploads, v1
 from segadmin_api.http.admission import Admission
-from segadmin_api.http.bodies import BodyMemory
+from segadmin_api.http.bodies import MOST_BYTES, MOST_HELD, BodyMemory
 from segadmin_api.http.compression import Compression
 from segadmin_api.http.conditional import Conditional
+from segadmin_api.http.counts import Counts
 from segadmin_api.http.guesses import Guesses, TokenBuckets
 from segadmin_api.http.head_requests import HeadRequests
 from segadmin_api.http.hosts import Hosts
 from segadmin_api.http.problems import answer, answer_error
+from segadmin_api.http.processes import ALONE, Processes, end_with_parent
 from segadmin_api.http.shield import HEALTH, Shield
 from segadmin_api.http.threads import ServiceThreads
 from segadmin_api.http.v1.progress import Streams
@@ -35,21 +37,24 @@ from segadmin_worker.services import LOOPBACK
 _BURST_SECONDS = 10
 
 
-def create_app(settings: Settings, address: str = LOOPBACK, *, is_protected: bool = False) -> Shield:
+def create_app(
+    settings: Settings, address: str = LOOPBACK, *, is_protected: bool = False, processes: Processes = ALONE
+) -> Shield:
     """Return the application for the store and the database of ``settings``.
 
     Args:
         settings: of the server.
         address: that it listens on.
         is_protected: whether browsers reach it only over HTTPS.
+        processes: of the server.
     """
-    app = routes(settings)
+    app = routes(settings, processes)
     app.state.is_protected = is_protected
     inner = HeadRequests(Compression(Conditional(app)))
     return Shield(inner, Hosts(settings.web_hosts, address), answer, uploads.limits(settings))
 
 
-def routes(settings: Settings) -> FastAPI:
+def routes(settings: Settings, processes: Processes = ALONE) -> FastAPI:
     """Return the application without its shield; ``docs/generate.py`` reads its OpenAPI description."""
 
     @contextlib.asynccontextmanager
@@ -60,7 +65,8 @@ def routes(settings: Settings) -> FastAPI:
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
         gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months
-        app.state.scoring = segments.Scoring(settings)
+        app.state.scoring = segments.Scoring(settings, waiting=processes.share(settings.web_scores_waiting))
+        end_with_parent(processes)
         tasks = [asyncio.create_task(app.state.scoring.run()), asyncio.create_task(uploads.drop_old_hourly(settings))]
         yield
         for task in tasks:
@@ -77,14 +83,16 @@ def routes(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.is_protected = settings, False
     app.state.lookup, app.state.threads = SegmentLookup(settings), ServiceThreads()
-    app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
+    counts = Counts(processes.counts)
+    app.state.guesses, app.state.rates = Guesses(counts=counts), _rates(settings, counts)
+    app.state.streams = Streams(processes.share(settings.web_streams))
+    app.state.body_memory = BodyMemory(max(MOST_BYTES, processes.share(MOST_HELD)))
     app.state.admission = Admission(settings.web_events_seconds)
-    app.state.rates, app.state.streams = _rates(settings), Streams(settings.web_streams)
     # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
     # which needs the GIL many times per answer, would wait for both each time.
     app.state.reading = asyncio.Lock()
-    for router in routers():
-        app.include_router(router)
+    for router in routers():  # they are complete: `include_router` would look through the routes twice per request
+        app.router.routes.extend(router.routes)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_error)
     description.complete(app)
@@ -109,7 +117,9 @@ def routers() -> list[APIRouter]:
     ]
 
 
-def _rates(settings: Settings) -> TokenBuckets | None:
+def _rates(settings: Settings, counts: Counts) -> TokenBuckets | None:
     """Return the limit of requests per key; ``None`` if there is none."""
     rate = settings.web_requests_per_second
-    return TokenBuckets(burst=max(1.0, rate * _BURST_SECONDS), refill_seconds=1 / rate) if rate else None
+    if not rate:
+        return None
+    return TokenBuckets(counts, "requests", burst=max(1.0, rate * _BURST_SECONDS), refill_seconds=1 / rate)

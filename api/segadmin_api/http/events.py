@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
-from pydantic import BaseModel, Field
 
 from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
 from segadmin.events.inbox import Inbox
@@ -21,6 +20,7 @@ from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
 from segadmin_api.http.problems import problem_responses
 from segadmin_api.http.security import Requires
 from segadmin_api.inbox_import import import_soon
+from segadmin_api.schemas.services import Accepted, Problem
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
 
 if TYPE_CHECKING:
@@ -28,37 +28,11 @@ if TYPE_CHECKING:
 
 #: Maximum number of problems in a response.
 _MOST_PROBLEMS = 100
-#: Maximum characters of a value in a problem.
-_VALUE_SHOWN = 200
 #: Events that are checked together; few, so that other requests are answered in between.
 _ROWS_AT_ONCE = 5_000
 _LINE = re.compile(r"[^\n]+")
 
 router = APIRouter(prefix="/v1", tags=["events"])
-
-
-class Problem(BaseModel):
-    """An event that will go to quarantine."""
-
-    index: int = Field(description="Its place in the batch, from 0.")
-    reason: str = Field(description="The cleaning rule, such as `bad_time`.")
-    field: str | None = Field(description="The field with the problem.")
-    value: str | None = Field(description="The beginning of that field's value.")
-
-    @classmethod
-    def of(cls, index: int, reason: str, field: str | None, value: str | None) -> Problem:
-        """Return the problem, with the beginning of ``value``."""
-        shown = value if value is None or len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}…"
-        return cls(index=index, reason=reason, field=field, value=shown)
-
-
-class Accepted(BaseModel):
-    """What was stored of a batch."""
-
-    batch: str = Field(description="The name of the batch; the same batch has the same name.")
-    events: int = Field(description="Number of events in the batch.")
-    usable: int = Field(description="Events without a problem; duplicates and bots are found only by the import.")
-    problems: list[Problem] = Field(description="The other events, the first hundred of them.")
 
 
 #: Status → the reason why a batch is refused with it.

@@ -2,25 +2,26 @@
 
 Wrong keys with the same beginning count once for the address; further ones are limited per beginning. So a program that
 continues with a revoked key slows down only itself, and not other clients behind the same address. Keys that were valid
-recently are never limited. The state belongs to one process, and its size is bounded.
+recently are never limited. The state belongs to all processes of a server, and its size is bounded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
+
+from segadmin_api.http.counts import Counts
 
 #: Number of wrong keys allowed at once, and the seconds after which one more is allowed.
 BURST, REFILL_SECONDS = 10, 10.0
 #: Lowest number of tokens: concurrent wrong keys, sent before the first was rejected, are charged in advance.
 _DEBT = -60.0
-#: Maximum number of addresses, of beginnings of keys, and of valid keys that are remembered.
-_REMEMBERED = 10_000
+#: Seconds after which it is recorded again that a key is valid.
+_RECORDED_SECONDS = 60.0
+#: The kind of count of keys that were valid.
+_RIGHT = "right"
 #: Number of characters that form the beginning of a key.
 _BEGINNING = 12
 #: Prefix length of the network that counts as one IPv6 client.
@@ -28,77 +29,84 @@ _IPV6_BITS = 64
 
 
 class TokenBuckets:
-    """A token bucket per name; the least recently used ones are forgotten first, because they are full."""
+    """A token bucket per name; those that were used longest ago are forgotten first, because they are full."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, burst: float = BURST, refill_seconds: float = REFILL_SECONDS
+        self,
+        counts: Counts,
+        kind: str,
+        clock: Callable[[], float] = time.monotonic,
+        burst: float = BURST,
+        refill_seconds: float = REFILL_SECONDS,
     ) -> None:
-        """Begin with full buckets.
+        """Begin with full buckets, or with what other processes have left in them.
 
         Args:
-            clock: returns the time in seconds.
+            counts: where the tokens are counted.
+            kind: of these buckets among the counts.
+            clock: returns the time in seconds, the same in all processes.
             burst: tokens of a full bucket.
             refill_seconds: seconds until one more token is there.
         """
-        self._clock, self._burst, self._refill = clock, burst, refill_seconds
-        self._buckets: OrderedDict[Hashable, tuple[float, float]] = (
-            OrderedDict()
-        )  #: number of tokens, and the time of that number
+        self._counts, self._kind, self._clock = counts, kind, clock
+        self._burst, self._refill = float(burst), refill_seconds
 
-    def wait(self, name: Hashable) -> float:
+    def wait(self, name: str) -> float:
         """Return the seconds until a token is available; 0 if there is one."""
-        return max(0.0, (1.0 - self._tokens(name)) * self._refill)
+        return max(0.0, (1.0 - self._tokens(self._counts.get(self._kind, name))) * self._refill)
 
-    def take(self, name: Hashable) -> bool:
+    def take(self, name: str) -> bool:
         """Take a token, in advance if there is none, and return whether ``name`` was unknown."""
-        is_new = name not in self._buckets
-        self._buckets[name] = (max(_DEBT, self._tokens(name) - 1.0), self._clock())
-        self._buckets.move_to_end(name)
-        if len(self._buckets) > _REMEMBERED:
-            self._buckets.popitem(last=False)
-        return is_new
+        with self._counts.turn():
+            count = self._counts.get(self._kind, name)
+            self._counts.put(self._kind, name, max(_DEBT, self._tokens(count) - 1.0), self._clock())
+        return count is None
 
-    def _tokens(self, name: Hashable) -> float:
-        tokens, since = self._buckets.get(name, (float(self._burst), self._clock()))
-        return min(float(self._burst), tokens + (self._clock() - since) / self._refill)
+    def _tokens(self, count: tuple[float, float] | None) -> float:
+        if count is None:
+            return self._burst
+        tokens, since = count
+        return min(self._burst, tokens + (self._clock() - since) / self._refill)
 
 
 class Guesses:
     """The recent wrong keys; thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lock = threading.Lock()
-        self._by_address, self._by_beginning = TokenBuckets(clock), TokenBuckets(clock)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic, counts: Counts | None = None) -> None:
+        """Begin, or go on with what other processes know.
+
+        Args:
+            clock: returns the time in seconds, the same in all processes.
+            counts: where keys are counted; ``None``: in the memory of this process.
+        """
+        self._clock, self._counts = clock, counts or Counts()
+        self._by_address = TokenBuckets(self._counts, "address", clock)
+        self._by_beginning = TokenBuckets(self._counts, "beginning", clock)
 
     def seconds_to_wait(self, address: str, key: str) -> int:
         """Return the seconds until this address may send such a key; 0: now."""
+        if self._counts.get(_RIGHT, key) is not None:
+            return 0
         network = _network(address)
-        with self._lock:
-            if _digest(key) in self._right:
-                return 0
-            wait = max(self._by_address.wait(network), self._by_beginning.wait((network, key[:_BEGINNING])))
+        wait = max(self._by_address.wait(network), self._by_beginning.wait(_beginning(network, key)))
         return math.ceil(round(wait, 3))  # sums of floats are not exact
 
     def wrong(self, address: str, key: str) -> None:
         """Record that a key was wrong."""
         network = _network(address)
-        with self._lock:
-            self._right.pop(_digest(key), None)
-            if self._by_beginning.take((network, key[:_BEGINNING])):
-                self._by_address.take(network)
+        self._counts.drop(_RIGHT, key)
+        if self._by_beginning.take(_beginning(network, key)):
+            self._by_address.take(network)
 
     def right(self, key: str) -> None:
         """Record that a key was valid."""
-        with self._lock:
-            self._right[_digest(key)] = None
-            self._right.move_to_end(_digest(key))
-            if len(self._right) > _REMEMBERED:
-                self._right.popitem(last=False)
+        known, now = self._counts.get(_RIGHT, key), self._clock()
+        if known is None or now - known[1] > _RECORDED_SECONDS:
+            self._counts.put(_RIGHT, key, 0.0, now)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+def _beginning(network: str, key: str) -> str:
+    return f"{network} {key[:_BEGINNING]}"
 
 
 def _network(address: str) -> str:

@@ -20,6 +20,7 @@ from segadmin.errors import (
     ChangedMeanwhile,
     ConfigurationError,
     DataError,
+    FeedNotFound,
     ImportNotFound,
     InvalidSettings,
     JobError,
@@ -54,6 +55,7 @@ from segadmin_api.schemas.problems import FieldProblem, HttpProblem
 log = logging.getLogger(__name__)
 NOT_FOUND = (
     CanaryNotFound,
+    FeedNotFound,
     ImportNotFound,
     JobNotFound,
     KeyNotFound,

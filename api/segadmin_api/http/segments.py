@@ -30,10 +30,10 @@ from segadmin.storage import api_keys
 from segadmin.storage.records import ModelVersion, Scope
 from segadmin_api.http.batching import MicroBatches, TooBusy
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
-from segadmin_api.http.events import Problem
 from segadmin_api.http.problems import problem_responses
 from segadmin_api.http.security import Requires
 from segadmin_api.http.threads import ServiceThreads
+from segadmin_api.schemas.services import Problem, ScoreAnswer, SegmentAnswer
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
@@ -77,30 +77,6 @@ class ScoreRequest(BaseModel):
         return None if moment is None else moment.astimezone(UTC)
 
 
-class ScoreAnswer(BaseModel):
-    """The segment of a user."""
-
-    label_set: str
-    model_version: int
-    segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment.")
-    events: int = Field(description="Events in the model's window; the others are too old, or after `as_of`.")
-    problems: list[Problem] = Field(description="Events that cannot be used.")
-    corrected: bool = Field(False, description="Whether a person set the segment, see `segadmin users correct`.")
-
-
-class SegmentAnswer(BaseModel):
-    """The segment of a user in the current snapshot."""
-
-    label_set: str
-    snapshot: int
-    as_of: datetime
-    model_version: int
-    segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment, of the model.")
-    corrected: bool = Field(description="Whether a person set the segment, see `segadmin users correct`.")
-
-
 @dataclass(frozen=True)
 class _Asked:
     """A user to be scored, read from a request."""
@@ -115,11 +91,17 @@ class _Asked:
 class Scoring:
     """Scores the users of requests, together where they come at the same time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waiting: int) -> None:
+        """Begin without requests.
+
+        Args:
+            settings: of the server.
+            waiting: users that may wait to be scored.
+        """
         self._settings = settings
         self._models, self._items = LiveModels(settings), LiveItems(settings)
         self.batches: MicroBatches[_Asked, ScoreAnswer] = MicroBatches(
-            self._answers, most=_MOST_TOGETHER, waiting=settings.web_scores_waiting
+            self._answers, most=_MOST_TOGETHER, waiting=waiting
         )
 
     async def answer(self, asked: _Asked) -> ScoreAnswer:

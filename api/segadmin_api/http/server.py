@@ -1,4 +1,4 @@
-"""The web server: uvicorn, with limits on the number of connections and on the time of each request.
+"""The web server: uvicorn, in one process or several, with limits on connections and on the time of each request.
 
 uvicorn has a timeout between two requests, but none within a request: some hundred clients that send one byte per
 minute would occupy all connections.
@@ -8,28 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+import tempfile
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import h11
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+from uvicorn.supervisors import Multiprocess
 
+from segadmin.logs import set_up_logging
 from segadmin.settings import Settings
 from segadmin_api.http.app import create_app
 from segadmin_api.http.logged_paths import logged_path
-from segadmin_api.http.shield import HEADERS
+from segadmin_api.http.processes import ALONE, Processes
+from segadmin_api.http.shield import HEADERS, Shield
 from segadmin_api.http.uploads import UPLOAD_PATHS
+from segadmin_worker.services import thread_limits
 
 log = logging.getLogger(__name__)
 #: Seconds that a connection waits for its next request, and that running requests have when the server stops.
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
+#: Seconds after which a process that does not answer its parent is replaced; one that loads a model may be silent. If
+#: it is killed while its parent waits for the answer, the parent notices only then.
+_SILENT_SECONDS = 15
+#: A folder in memory on Linux: what is there needs no disk, which may be full.
+_MEMORY = Path("/dev/shm")  # noqa: S108  (the folder in it is private)
 
 
 def run(
-    settings: Settings, address: str, port: int, tls: tuple[Path, Path] | None = None, *, behind_proxy: bool = False
+    settings: Settings,
+    address: str,
+    port: int,
+    tls: tuple[Path, Path] | None = None,
+    *,
+    behind_proxy: bool = False,
+    processes: int = 1,
 ) -> None:
     """Serve the application until SIGTERM or SIGINT.
 
@@ -39,25 +59,55 @@ def run(
         port: to listen on.
         tls: the files of the certificate and its private key; ``None``: without TLS.
         behind_proxy: whether a proxy with TLS is before it.
+        processes: that answer requests.
     """
     where = {"address": address, "port": port}
     log.info("web server starts", extra={"action": "start", **where})
-    uvicorn.run(
-        create_app(settings, address, is_protected=tls is not None or behind_proxy),
-        host=address,
-        port=port,
-        log_config=None,  # its lines are written as all others of this process
-        http=_protocol(settings),
-        ws="none",
-        ssl_certfile=tls and str(tls[0]),
-        ssl_keyfile=tls and str(tls[1]),
-        server_header=False,
-        proxy_headers=bool(settings.web_proxies),
-        forwarded_allow_ips=list(settings.web_proxies),
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
+    options: dict[str, Any] = {
+        "host": address,
+        "port": port,
+        "log_config": None,  # its lines are written as all others of this process
+        "ws": "none",
+        "ssl_certfile": tls and str(tls[0]),
+        "ssl_keyfile": tls and str(tls[1]),
+        "server_header": False,
+        "proxy_headers": bool(settings.web_proxies),
+        "forwarded_allow_ips": list(settings.web_proxies),
+        "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": _STOP_SECONDS,
+    }
+    application = partial(create_app, settings, address, is_protected=tls is not None or behind_proxy)
+    if processes == 1:
+        uvicorn.run(application(), http=_protocol(settings, ALONE), **options)
+    else:
+        _run_several(settings, application, processes, options)
     log.info("web server stopped", extra={"action": "stop", **where})
+
+
+def _run_several(settings: Settings, application: partial[Shield], number: int, options: dict[str, Any]) -> None:
+    """Start and watch processes that share a socket, and start those again that end."""
+    os.environ.update(thread_limits(number))
+    where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=where) as folder:
+        processes = Processes(number, Path(folder) / "counts.db")
+        config = uvicorn.Config(
+            partial(_application, settings, application, processes),
+            http=_protocol(settings, processes),
+            factory=True,
+            workers=number,
+            timeout_worker_healthcheck=_SILENT_SECONDS,
+            **options,
+        )
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(STARTUP_FAILURE)
+
+
+def _application(settings: Settings, application: partial[Shield], processes: Processes) -> Shield:
+    """Return the application of one of several processes, whose lines in the log have its number."""
+    set_up_logging(settings, fields={"pid": os.getpid()})
+    return application(processes=processes)
 
 
 class _AccessLog(logging.LoggerAdapter[logging.Logger]):
@@ -75,12 +125,27 @@ class _AccessLog(logging.LoggerAdapter[logging.Logger]):
 class BoundedProtocol(H11Protocol):
     """A connection that is closed if a head, a body, or the reading of a response takes too long."""
 
-    settings: Settings
-
     def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **kwargs: Any
+        self,
+        settings: Settings,
+        most: int,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        **kwargs: Any,
     ) -> None:
+        """Begin.
+
+        Args:
+            settings: of the server.
+            most: connections that may be open.
+            config: of uvicorn, as the others are.
+            server_state: what the connections of this process share.
+            app_state: what the application keeps for requests.
+            kwargs: further arguments.
+        """
         super().__init__(config, server_state, app_state, **kwargs)
+        self.settings, self._most = settings, most
         self.access_logger = _AccessLog(self.access_logger)  # type: ignore[assignment]
         self._waits_since: float | None = None  #: time since which it waits for a request; ``None`` during one
         self._body: object = None  #: the request whose body is awaited
@@ -96,7 +161,7 @@ class BoundedProtocol(H11Protocol):
             for other in self.connections
             if isinstance(other, BoundedProtocol) and other.is_open and other != self
         ]
-        if len(others) >= self.settings.web_connections:
+        if len(others) >= self._most:
             idle = [(other._waits_since, id(other), other) for other in others if other._waits_since is not None]
             if idle:
                 min(idle)[2].transport.abort()
@@ -172,8 +237,9 @@ class BoundedProtocol(H11Protocol):
         self._expect_reading()
 
 
-def _protocol(settings: Settings) -> type[BoundedProtocol]:
-    return type("Protocol", (BoundedProtocol,), {"settings": settings})
+def _protocol(settings: Settings, processes: Processes) -> Any:
+    """Return what makes a connection; unlike a class made here, it can be sent to another process."""
+    return partial(BoundedProtocol, settings, processes.share(settings.web_connections))
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

@@ -11,6 +11,20 @@ from segadmin.storage.records import Scope
 from segadmin_api.schemas.jobs import Name
 
 
+class Table(BaseModel):
+    """A table of the store."""
+
+    table: str
+    rows: int
+    what: str = Field("", description="More about it, such as the days of its events.")
+
+
+class Tables(BaseModel):
+    """The tables of the store."""
+
+    items: list[Table]
+
+
 class LabelSet(BaseModel):
     """A named set of labelled users."""
 
@@ -47,6 +61,7 @@ class Import(BaseModel):
     id: int
     table: str
     file: str
+    sha256: str = Field("", description="Of the file.")
     state: str = Field(description="`running`, `succeeded`, `failed` or `interrupted`.")
     source_rows: int
     rows_read: int
@@ -55,6 +70,8 @@ class Import(BaseModel):
     rows_ignored: int
     reasons: dict[str, int] = Field(description="Quarantine reason → rows.")
     changes: dict[str, int] = Field(description="Cleaning rule → values that it fixed.")
+    late: dict[str, int] = Field(default_factory=dict, description="Age beside the newest event → rows.")
+    mapping: dict[str, Any] = Field(default_factory=dict, description="The mapping of this import.")
     warnings: list[str]
     error: str | None
     created_at: datetime
@@ -104,6 +121,7 @@ class Schedule(BaseModel):
     paused: bool
     next_slot: datetime
     freshness_seconds: float | None = Field(None, description="Objective: within this time an event is in a snapshot.")
+    missed_since: datetime | None = Field(None, description="Since when the objective is missed.")
     last_job_id: int | None
     created_at: datetime
 
@@ -123,6 +141,8 @@ class MissedSlots(BaseModel):
     last: datetime
     slots: int
     job_id: int | None
+    id: int | None = None
+    created_at: datetime | None = None
 
 
 class ScheduledJob(BaseModel):
@@ -131,9 +151,34 @@ class ScheduledJob(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    kind: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
     state: str
+    priority: int = 5
+    idempotency_key: str | None = None
     error: str | None
     created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Objective(BaseModel):
+    """How far a freshness objective is met; all times in seconds."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    schedule: str
+    label_set: str
+    objective: float
+    snapshot_id: int | None = Field(description="The last snapshot that is measured.")
+    p50: float | None = Field(description="Of its events, from event to publication.")
+    p95: float | None
+    late: int
+    ahead: int
+    newest_event: datetime | None
+    waiting: float = Field(description="For so long an event waits that is in no snapshot.")
+    cause: str = Field(description="Why it is missed, probably.")
+    fix: str = Field(description="The command that helps.")
 
 
 class ScheduleDetails(Schedule):
@@ -142,6 +187,7 @@ class ScheduleDetails(Schedule):
     upcoming: list[datetime]
     jobs: list[ScheduledJob] = Field(description="Of its latest slots, newest first.")
     missed: list[MissedSlots]
+    freshness: list[Objective] = Field(default_factory=list, description="How far the objective is met.")
 
 
 class Plugin(BaseModel):
@@ -163,8 +209,9 @@ class PluginOption(BaseModel):
     """An option of a plugin."""
 
     name: str
-    type: str
-    default: str | None = Field(description="As text; `null` if it is required.")
+    type: str = Field(description="What values it takes, in words, such as `whole number ≥ 0`.")
+    default: str | None = Field(description="As it is written; empty if there is none, `null` if it is required.")
+    typed_default: Any = Field("(required)", description="Its value, where JSON has one.")
 
 
 class PluginDetails(Plugin):
@@ -172,6 +219,7 @@ class PluginDetails(Plugin):
 
     doc: str
     options: list[PluginOption]
+    templates: dict[str, Any] | None = Field(None, description="Of a textualizer: what `--templates` can replace.")
 
 
 class PluginCheck(BaseModel):

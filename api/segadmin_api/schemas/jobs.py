@@ -56,12 +56,18 @@ class Step(BaseModel):
     id: int
     stage: str
     queue: str
+    after: list[str] = Field(default_factory=list, description="Stages whose steps must be done first.")
     bucket_from: int = Field(description="-1: the stage is not divided.")
     bucket_to: int
     state: StepState
     attempt: int
     max_attempts: int
+    token: int = Field(0, description="Increased by every claim, and whenever the step is taken from a worker.")
     worker: str | None
+    lease_until: datetime | None = Field(None, description="Until when the worker has it, unless it extends that.")
+    not_before: datetime | None = Field(None, description="After a failure: when it is tried again.")
+    rung_at: datetime | None = Field(None, description="When workers were last told of it.")
+    calling: str = Field("", description="The method of a plugin that runs now.")
     progress: float = Field(description="0 to 1.")
     note: str = Field(description="What it is doing.")
     result: dict[str, Any]

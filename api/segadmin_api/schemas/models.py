@@ -35,11 +35,13 @@ class ModelVersion(InNotebooks):
     backbone: str
     textualizer: str
     segments: list[str]
+    folder: str = Field("", description="In the store.")
     sha256: str
     job_id: int
     created_at: datetime
     promoted_at: datetime | None
     evaluations: list[Evaluation]
+    canary: float | None = Field(None, description="The share of the users that it scores as a canary.")
 
 
 class ModelDetails(ModelVersion):
@@ -118,6 +120,9 @@ class Promotion(BaseModel):
     champion: int
     before: int | None
     snapshot: int | None = Field(description="The current snapshot, made by the champion; `null` if it made none.")
+    as_of: datetime | None = Field(None, description="Of the snapshot.")
+    switch: int | None = Field(None, description="The change of the current snapshot that feeds deliver.")
+    canary: CanaryState | None = Field(None, description="How the canary ended that was running.")
     corrected_snapshot: int | None = Field(
         None, description="The snapshot with the corrections of people that is current in its place."
     )

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segadmin.storage.records import SnapshotState
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.shown import InNotebooks
+from segadmin_api.schemas.users import Merge
 
 
 class Snapshot(InNotebooks):
@@ -22,12 +24,29 @@ class Snapshot(InNotebooks):
     model_version_id: int
     job_id: int
     previous_id: int | None
+    state: SnapshotState = SnapshotState.PUBLISHED
     as_of: datetime
     users: int
     rescored: int
     rescored_by: dict[str, int] = Field(description="Cause → users.")
     carried: int
     moved: int
+    moved_without_hysteresis: int | None = Field(None, description="Who would have moved without it.")
+    corrected: int = Field(0, description="Users whose segment a person set.")
+    newest_event: datetime | None = Field(None, description="The time of the newest event in it.")
+    freshness: dict[str, Any] = Field(
+        default_factory=dict, description="Seconds until events were in a snapshot, of those since the one before."
+    )
+    canary_id: int | None = Field(None, description="The canary that scored some of the users.")
+    inference: list[dict[str, Any]] = Field(
+        default_factory=list, description="Each way that probabilities were computed in."
+    )
+    earlier_parts: list[int] = Field(
+        default_factory=list, description="Snapshots whose rows hold for users without rows in this one."
+    )
+    lake_versions: dict[str, int] = Field(default_factory=dict, description="Table → version it was made from.")
+    everyone_read_at: datetime | None = Field(None, description="As of when the events of all users were read.")
+    created_at: datetime | None = None
     published_at: datetime | None
 
 
@@ -46,8 +65,10 @@ class Segment(BaseModel):
 class SnapshotDetails(Snapshot):
     """A snapshot with its segments."""
 
+    went_back_from: datetime | None = Field(
+        None, description="As of when the snapshot before was, if the newest events were removed since."
+    )
     segments: list[Segment]
-    inference: list[dict[str, Any]] = Field(description="Each way that probabilities were computed in.")
 
 
 class SegmentOfLabelSet(Segment):
@@ -55,6 +76,8 @@ class SegmentOfLabelSet(Segment):
 
     label_set: str
     snapshot: int
+    owner: str = Field("", description="A person or a team.")
+    description: str = Field("", description="What it is for.")
 
 
 class Segments(InNotebooks):
@@ -88,6 +111,8 @@ class SnapshotDiff(InNotebooks):
     label_set: str
     earlier: int
     later: int
+    users_before: int = 0
+    users_after: int = 0
     stayed: int
     segments: list[str]
     matrix: list[Cell]
@@ -155,6 +180,7 @@ class User(BaseModel):
 
     user_key: str
     history: list[Assigned]
+    merged: list[Merge] = Field(default_factory=list, description="Users who were merged into this one.")
 
 
 class UserText(BaseModel):
@@ -174,6 +200,7 @@ class Erased(BaseModel):
     user_key: str
     rows: dict[str, int] = Field(description="Table → rows.")
     model_versions: list[int] = Field(description="Versions that were trained on the user, and cannot unlearn.")
+    merged: list[str] = Field(default_factory=list, description="Users who were merged, and were erased with the user.")
     similar: list[str] = Field(description="Similar ids of users who were not erased.")
 
 
@@ -185,10 +212,13 @@ class DriftLine(BaseModel):
     snapshot_id: int
     reference_id: int | None = Field(description="The snapshot that it is compared with; `null`: it is a reference.")
     label_set: str
+    model_version_id: int = 0
     as_of: datetime
     users: int = Field(description="In the sample.")
+    distributions: int = Field(0, description="Number of distributions that were compared.")
     drifted: int = Field(description="Number of distributions that drifted.")
     alarms: list[str]
+    unknown: list[str] = Field(default_factory=list, description="Why metrics cannot be estimated.")
     metrics: dict[str, Any] = Field(description="Estimated metrics, with 95 % intervals.")
 
 
@@ -197,6 +227,9 @@ class DriftReport(DriftLine):
 
     findings: list[dict[str, Any]]
     estimate: dict[str, Any]
-    unknown: list[str] = Field(description="Why metrics cannot be estimated.")
     volumes: list[dict[str, Any]] = Field(description="Events of the last days by kind.")
+    outcomes: list[dict[str, Any]] = Field(default_factory=list, description="Earlier estimates and measured metrics.")
     measured: list[dict[str, Any]] = Field(description="Estimates beside the outcomes that are known by now.")
+    profile: dict[str, Any] = Field(default_factory=dict, description="Distribution → histogram of the users.")
+    calibration: dict[str, Any] = Field(default_factory=dict, description="Of references: bins and vocabulary.")
+    created_at: datetime | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,8 +13,6 @@ from segadmin_api.schemas.jobs import Name
 
 #: A mapping in TOML; the longest one that ships with segadmin has some thousand characters.
 Toml = Annotated[str, StringConstraints(max_length=100_000)]
-#: A user as people name one.
-UserName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
 class Choice(BaseModel):
@@ -76,6 +74,7 @@ class Mapping(BaseModel):
     """A mapping of columns to fields."""
 
     name: str
+    title: str = Field("saved", description="What it is for.")
     text: str = Field(description="In TOML.")
     shipped: bool = Field(description="Whether it comes with segadmin.")
     updated_at: datetime | None
@@ -101,54 +100,3 @@ class StoredProfile(BaseModel):
     job: int
     at: datetime
     profile: Profile
-
-
-class Merge(BaseModel):
-    """Two users who were merged."""
-
-    id: int
-    old_key: str = Field(description="The pseudonym of the user who was merged.")
-    new_key: str = Field(description="The pseudonym of the user who has the rows now.")
-    state: str
-    moved: dict[str, Any] = Field(description="What moved: events, labels, duplicates.")
-    created_at: datetime
-    undone_at: datetime | None
-
-
-class MergeRequest(BaseModel):
-    """Two users to merge, by the shop's ids or pseudonyms."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    old: UserName = Field(description="The user who is merged, such as a visitor.")
-    new: UserName = Field(description="The user to merge into, such as the customer.")
-
-
-class RetryRows(BaseModel):
-    """Rows in quarantine to import again."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    import_id: int = Field(alias="import", ge=1, le=2**31 - 1, description="The import whose rows they are.")
-    reason: Name | None = Field(None, description="Only rows with this reason.")
-
-
-class Dropped(BaseModel):
-    """What was deleted from quarantine."""
-
-    rows: int
-
-
-class Reason(BaseModel):
-    """Why rows are in quarantine."""
-
-    reason: str
-    rows: int
-    meaning: str
-    fix: str
-
-
-class Reasons(BaseModel):
-    """The reasons of the rows in quarantine, the most frequent first."""
-
-    items: list[Reason]

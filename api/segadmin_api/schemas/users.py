@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from segadmin.storage.records import MAX_REASON, MAX_WEIGHT
 from segadmin_api.schemas.jobs import Name
+
+#: A user as people name one.
+UserName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
 class Event(BaseModel):
@@ -43,6 +47,10 @@ class Correction(BaseModel):
     withdrawn_by: str
     withdrawn_because: str
     in_force: bool
+
+
+class Corrections(RootModel[list[Correction]]):
+    """All corrections of a user, newest first."""
 
 
 class CorrectionRequest(BaseModel):
@@ -81,6 +89,7 @@ class UserToReview(BaseModel):
     """A user about whom the model is unsure."""
 
     user_key: str
+    user: str | None = Field(None, description="The shop's own id, if it was asked for.")
     segment: str = Field(description="The most probable one.")
     probability: float
     second: str
@@ -96,3 +105,25 @@ class Review(BaseModel):
     label_set: str
     snapshot: int
     items: list[UserToReview]
+
+
+class Merge(BaseModel):
+    """Two users who were merged."""
+
+    id: int
+    old_key: str = Field(description="The pseudonym of the user who was merged.")
+    new_key: str = Field(description="The pseudonym of the user who has the rows now.")
+    state: str
+    moved: dict[str, Any] = Field(description="What moved: events, labels, duplicates.")
+    created_at: datetime
+    undone_at: datetime | None
+    created: bool = Field(True, description="False in the answer to a request for a merge that there was already.")
+
+
+class MergeRequest(BaseModel):
+    """Two users to merge, by the shop's ids or pseudonyms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    old: UserName = Field(description="The user who is merged, such as a visitor.")
+    new: UserName = Field(description="The user to merge into, such as the customer.")

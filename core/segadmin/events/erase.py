@@ -13,20 +13,19 @@ from datetime import UTC, datetime
 from itertools import islice
 
 import polars as pl
-from sqlmodel import col, or_, select
+from sqlmodel import col, select
 
 from segadmin.counts import counted
 from segadmin.errors import JobError
-from segadmin.events.erase_traces import (
+from segadmin.events.erase_database import (
     GOING_ON,
     count_corrections,
     erase_in_database,
-    erase_in_files,
-    erase_in_logs,
-    erase_in_streams,
     refuse_asked_for,
     refuse_uploads,
 )
+from segadmin.events.erase_files import erase_in_files, erase_in_logs
+from segadmin.events.erase_streams import erase_in_streams
 from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
@@ -59,8 +58,9 @@ _BY_USER = (
 
 #: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
 _WITHOUT_USER_DATA = ("ingest", "import-upload", "compact", "retain", "deliver", "profile")
-#: A kind of jobs that an erasure waits for, and how long.
-_SHORT, _PATIENCE_SECONDS, _LOOK_SECONDS = "refresh", 60.0, 0.1
+#: Kinds of jobs that may take hours, so an erasure is refused at once while one runs; others it waits for.
+_LONG = ("retrain", "tune", "pretrain")
+_PATIENCE_SECONDS, _LOOK_SECONDS = 120.0, 0.1
 _BATCH_SIZE = 1_000
 
 
@@ -95,7 +95,7 @@ def forget(
     Args:
         settings: location of the store.
         users: the shop's ids, or pseudonyms of 16 hex digits.
-        waiting: called with what the erasure waits for, if it has to wait for a refresh.
+        waiting: called with what the erasure waits for, if it has to wait for a job.
 
     Returns:
         What was erased for each of ``users``, in their order.
@@ -171,10 +171,11 @@ def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
 def _between_jobs(settings: Settings, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the locks of the store at a moment at which no job keeps users' data between its steps.
 
-    Refreshes of live segments follow each other without end, so the end of one is waited for.
+    Refreshes of live segments follow each other without end, so the end of one is waited for, and so is that of other
+    jobs that take minutes.
 
     Raises:
-        JobError: there is no such moment within a minute, or another kind of job runs, which may take long.
+        JobError: there is no such moment within two minutes, or a job runs that trains a model, which may take long.
     """
     deadline, announced = time.monotonic() + _PATIENCE_SECONDS, set[int]()
     while True:
@@ -186,22 +187,22 @@ def _between_jobs(settings: Settings, waiting: Callable[[str], None]) -> Iterato
                     yield
                     return
         first = jobs[0].id or 0
-        if time.monotonic() > deadline or any(job.kind != _SHORT for job in jobs):
+        if time.monotonic() > deadline or any(job.kind in _LONG for job in jobs):
             numbers = ", ".join(str(job.id) for job in jobs[:5])
             raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {first}")
         if first not in announced:
-            waiting(f"Waiting for job {first} ({_SHORT}) to end.")
+            waiting(f"Waiting for job {first} ({jobs[0].kind}) to end.")
             announced.add(first)
         time.sleep(_LOOK_SECONDS)
 
 
 def _with_user_data(settings: Settings) -> Sequence[Job]:
-    """Return the jobs that keep data of users between their steps; a refresh has none before its first step ended."""
+    """Return the jobs that keep data of users between their steps; a job has none before its first step ended."""
     has_ended = select(Step.id).where(Step.job_id == Job.id, Step.state == StepState.SUCCEEDED)
     filters = (
         col(Job.state).in_(GOING_ON),
         col(Job.kind).not_in(_WITHOUT_USER_DATA),
-        or_(col(Job.kind) != _SHORT, has_ended.exists()),
+        has_ended.exists(),
     )
     with reading(settings) as session:
         return session.exec(select(Job).where(*filters).order_by(col(Job.id))).all()

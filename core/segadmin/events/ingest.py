@@ -38,11 +38,12 @@ from segadmin.events.merge import complete_merges
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.quarantine_users import kept_mapping
 from segadmin.events.vectors import check_vectors
-from segadmin.names import check_name, check_names
+from segadmin.names import check_names
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.integrity import check_database
+from segadmin.storage.label_sets import check_label_set
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, ImportState, LabelSet, utcnow
 from segadmin.storage.store import note_import, open_store
@@ -77,7 +78,7 @@ def import_file(
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
     if request.table == "labels":
-        check_name("label set", request.label_set)
+        check_label_set(settings, request.label_set)
         check_names("segment", request.segments)
     source = source_of(settings, request)
     request = request.with_vectors_of(source)

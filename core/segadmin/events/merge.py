@@ -1,7 +1,7 @@
 """Merges users, as a visitor becomes a customer: events and labels move, and what comes later follows.
 
 The records in SQL say what is to be merged or undone; moving the rows follows from them, so that a merge that was
-killed is completed by the next import, merge or erasure.
+killed is completed by the next import, merge, erasure, or job that reads the users.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 import polars as pl
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 
-from segadmin.errors import DataError, MergeNotFound, StorageError
+from segadmin.errors import DataError, JobError, MergeNotFound, StorageError
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.keys import candidate_keys, show_key
 from segadmin.events.merge_rows import count_moved, place_rows
@@ -28,7 +29,7 @@ from segadmin.storage.database import is_row_number, now, reading, transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import MergeState, UserMerge
-from segadmin.storage.store import NO_EVENTS, check_store
+from segadmin.storage.store import NO_EVENTS, check_store, open_store
 
 log = logging.getLogger(__name__)
 #: How long a merge waits for a running import, which may be short.
@@ -116,6 +117,8 @@ def check_pairs(settings: Settings, pairs: Sequence[UserPair]) -> list[MergedPai
 def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SECONDS) -> UserMerge:
     """Undo a merge: the first user gets back all rows that came under their id, before or after the merge.
 
+    An undo that was killed is completed by the same call.
+
     Raises:
         DataError: there is no such merge, or it was undone before.
         JobError, StorageError: as in :func:`merge_users`.
@@ -123,14 +126,16 @@ def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SE
     with alone(settings, wait_seconds=wait_seconds):
         buckets = _opened(settings)
         lake = Lake.of(settings)
-        complete_merges(settings, lake, buckets)
-        with transaction(settings) as session:
+        with reading(settings) as session:
             merge = session.get(UserMerge, number) if is_row_number(number) else None
-            if merge is None:
-                raise MergeNotFound(f"There is no merge {number}. Look: {LIST}")
-            if merge.state == MergeState.UNDONE:
-                raise DataError(f"Merge {number} was undone before, at {merge.undone_at:%Y-%m-%d %H:%M} UTC.")
-            merge.state = MergeState.UNDOING
+        if merge is None:
+            raise MergeNotFound(f"There is no merge {number}. Look: {LIST}")
+        if merge.state == MergeState.UNDONE:
+            raise DataError(f"Merge {number} was undone before, at {merge.undone_at:%Y-%m-%d %H:%M} UTC.")
+        complete_merges(settings, lake, buckets)  # also of this undo, if it was killed
+        with transaction(settings) as session:
+            merged = update(UserMerge).where(col(UserMerge.id) == number, col(UserMerge.state) == MergeState.MERGED)
+            session.exec(merged.values(state=MergeState.UNDOING))
         complete_merges(settings, lake, buckets)
     with reading(settings) as session:
         return session.get_one(UserMerge, number)
@@ -163,6 +168,22 @@ def merged_keys(settings: Settings, before: datetime | None = None) -> pl.Series
         query = query.where(col(UserMerge.created_at) <= before)
     with reading(settings) as session:
         return pl.Series("user_key", session.exec(query).all(), dtype=pl.Int64).unique()
+
+
+def settle_merges(settings: Settings) -> None:
+    """Complete merges that were killed, and wait for one that runs, so that what is read next has no half of one.
+
+    If an import runs for long, nothing is waited for: it has completed them before it began.
+
+    Raises:
+        StorageError: see :func:`complete_merges`.
+    """
+    with reading(settings) as session:
+        pending = session.exec(select(UserMerge.id).where(col(UserMerge.state).in_(_PENDING)).limit(1)).first()
+    if pending is None or was_interrupted(settings):
+        return
+    with suppress(JobError), alone(settings, wait_seconds=WAIT_SECONDS):
+        complete_merges(settings, Lake.of(settings), open_store(settings).buckets)
 
 
 def complete_merges(settings: Settings, lake: Lake, buckets: int) -> None:

@@ -27,8 +27,9 @@ from segadmin.events.preview import Preview, preview
 from segadmin.events.sample import first_rows, sample_of
 from segadmin.events.uploads import Choice, Upload, upload_path, uploads_folder
 from segadmin.files import replace_text
-from segadmin.names import check_name, check_names
+from segadmin.names import check_names
 from segadmin.settings import Settings
+from segadmin.storage.label_sets import check_label_set
 
 #: Rows of a preview.
 PREVIEW_ROWS = 10_000
@@ -60,7 +61,7 @@ def request_of(settings: Settings, upload: Upload, choice: Choice) -> ImportRequ
     mapping = Mapping.of(choice.mapping)
     label_set = (choice.label_set or DEFAULT_LABELS) if choice.table == "labels" else ""
     if choice.table == "labels":
-        check_name("label set", label_set)
+        check_label_set(settings, label_set)
         check_names("segment", choice.segments)
     for name, value in {**mapping.source.options, **choice.options}.items():
         if "$" in value:

@@ -59,7 +59,7 @@ def advance(session: Session, job: Job) -> Advanced:
     for first in firsts:  # one step stands for its stage: they wait for the same
         if not unfinished.keys() & set(first.after):
             ready += _ready(session, job, first.stage)
-    return Advanced(ready=ready)
+    return Advanced(ready=ready, freed=locks.release_unneeded(session, job, unfinished))
 
 
 def stage_is_open(session: Session, job_id: int, stage: str) -> bool:
@@ -79,11 +79,21 @@ def unblock(settings: Settings) -> list[StepMessage]:
     return ready
 
 
-def fail_stage(session: Session, job: Job, stage: str, reason: str) -> Advanced:
-    """Go on from a step that failed for good: its job fails too, unless the stage may fail."""
+def fail_stage(session: Session, job: Job, stage: str, reason: str, *, lost: bool = False) -> Advanced:
+    """Go on from a step that failed for good: its job fails too, unless the stage may fail.
+
+    Args:
+        session: of the transaction in which the step failed.
+        job: of the step.
+        stage: of the step.
+        reason: why it failed.
+        lost: whether its processes died, without an error.
+    """
     workflow, why = workflows().get(job.kind), f"{stage}: {reason}"
-    if workflow is None or not workflow.stage(stage).may_fail:
+    if workflow is None or not (declared := workflow.stage(stage)).may_fail:
         return fail_job(session, job, why)
+    if declared.failed is not None:
+        declared.failed(session, job, lost=lost)
     job.error = why if job.error is None else f"{job.error}; {why}"
     session.add(job)
     return advance(session, job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlmodel import Session, col, delete, select, update
@@ -64,17 +65,34 @@ def cancel_all(settings: Settings, dispatch: Dispatch, selection: JobSelection) 
     return result
 
 
-def retry_all(settings: Settings, dispatch: Dispatch, selection: JobSelection, most: int) -> BulkResult:
+def retry_all(
+    settings: Settings,
+    dispatch: Dispatch,
+    selection: JobSelection,
+    most: int,
+    *,
+    refusal: Callable[[Job], str] = lambda _job: "",
+) -> BulkResult:
     """Retry the jobs of a selection, the oldest ``most`` of them, as :func:`segadmin.jobs.control.retry` does.
 
     A selection without states or numbers means the failed and cancelled jobs.
+
+    Args:
+        settings: location of the database.
+        dispatch: dispatches the steps that are ready.
+        selection: of the jobs.
+        most: maximum number of jobs.
+        refusal: returns why a job must not be retried; empty if it may.
     """
     result = BulkResult(failures=_missing(settings, selection))
     with reading(settings) as session:
         states = () if selection.states or selection.numbers else (col(Job.state).in_(_RETRYABLE),)
-        query = select(Job.id).where(*selection.conditions, *states).order_by(col(Job.id)).limit(most)
-        numbers = [number for number in session.exec(query).all() if number is not None]
-    for number in numbers:
+        query = select(Job).where(*selection.conditions, *states).order_by(col(Job.id)).limit(most)
+        reasons = {job.id or 0: refusal(job) for job in session.exec(query).all()}
+    for number, reason in reasons.items():
+        if reason:
+            result.failures.append(Failure(number, reason))
+            continue
         try:
             control.retry(settings, dispatch, number)
         except SegadminError as error:

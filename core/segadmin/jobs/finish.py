@@ -11,8 +11,12 @@ from segadmin.errors import PERMANENT, OutOfMemory, StepFenced
 from segadmin.jobs.advance import Advanced, advance, fail_stage, lock_job, stage_is_open
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.lease import owned
+from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Step, StepState
+
+#: Waits double up to so many seconds, unless the first one is longer.
+_LONGEST_WAIT = 3600.0
 
 
 def finish(attempt: Attempt, outcome: StageResult) -> Advanced:
@@ -60,10 +64,15 @@ def fail(attempt: Attempt, error: BaseException) -> Advanced:
         if isinstance(error, PERMANENT) or step.attempt >= step.max_attempts:
             _end(session, attempt, {"state": StepState.FAILED, "error": reason, "finished_at": now(session)})
             return fail_stage(session, job, attempt.stage, reason)
-        factor = OutOfMemory.backoff_factor if isinstance(error, OutOfMemory) else 1
-        wait = timedelta(seconds=factor * settings.backoff_seconds * 2 ** (step.attempt - 1))
+        first = settings.backoff_seconds * (OutOfMemory.backoff_factor if isinstance(error, OutOfMemory) else 1)
+        wait = timedelta(seconds=min(first * 2 ** (step.attempt - 1), max(first, _LONGEST_WAIT)))
         _end(session, attempt, {**_READY, "error": reason, "not_before": now(session) + wait})
         return Advanced()
+
+
+def longest_wait(settings: Settings) -> timedelta:
+    """Return the longest wait between two attempts of a step."""
+    return timedelta(seconds=max(settings.backoff_seconds * OutOfMemory.backoff_factor, _LONGEST_WAIT))
 
 
 def release(attempt: Attempt, reason: str) -> None:

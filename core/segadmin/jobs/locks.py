@@ -1,18 +1,20 @@
 """Locks on what only one job at a time may change: a label set's champion, its current snapshot, its feeds' cursors.
 
-A job takes a lock in the transaction that readies the first stage that needs it, and releases it when it ends. While
+A job takes a lock in the transaction that readies the first stage that needs it, and releases it when it ends, or when
+the stage is done that releases it: what comes after a snapshot's publication must not delay the next snapshot. While
 another job holds the lock, the stage waits. The process that ends a job advances the jobs that waited for its locks. So
 does the reaper, so that no job waits for a process that crashed.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
-from segadmin.jobs.registry import workflows
+from segadmin.jobs.registry import workflow_of, workflows
 from segadmin.jobs.stages import Stages
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
@@ -25,9 +27,27 @@ def take(session: Session, job: Job, stage: str) -> bool:
 def release(session: Session, job: Job) -> bool:
     """Release all locks of ``job``; return whether it held any."""
     workflow = workflows().get(job.kind)
-    if workflow is not None and not _needed(job, workflow.stages[-1].name):
+    if workflow is not None and not any(stage.holds for stage in workflow.stages):
         return False  # most jobs hold no lock; this saves them a statement
     return session.exec(delete(Lock).where(col(Lock.job_id) == job.id)).rowcount > 0
+
+
+def release_unneeded(session: Session, job: Job, unfinished: Collection[str]) -> bool:
+    """Release the locks of ``job`` that its ``unfinished`` stages do not need; return whether it held any."""
+    labels, workflow = job.options.get("labels"), workflows().get(job.kind)
+    if not labels or workflow is None:
+        return False
+    done = itertools.takewhile(lambda stage: stage.name not in unfinished, workflow.stages)
+    names = [f"{stage.releases}:{labels}" for stage in done if stage.releases]
+    own = delete(Lock).where(col(Lock.job_id) == job.id, col(Lock.name).in_(names))
+    return bool(names) and session.exec(own).rowcount > 0
+
+
+def needs_locks(session: Session, job: Job) -> bool:
+    """Whether a stage of ``job`` that is not over changes what only one job at a time may change."""
+    is_open = col(Step.state).in_([StepState.WAITING, StepState.READY, StepState.RUNNING])
+    stages = session.exec(select(Step.stage).where(Step.job_id == job.id, is_open).distinct()).all()
+    return any(workflow_of(job.kind).held_from(stage) for stage in stages)
 
 
 def blocking_locks(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Lock]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, and_, col, or_, select, update
 
 from segadmin.jobs.advance import Advanced, fail_stage, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Dispatch, Waiting, dispatch_messages, messages_for
+from segadmin.jobs.finish import longest_wait
 from segadmin.jobs.lease import has_expired
 from segadmin.jobs.lost_messages import lengths_of_queues, lost_steps, undispatched
 from segadmin.settings import Settings
@@ -44,6 +45,7 @@ def reap(settings: Settings, dispatch: Dispatch, waiting: Waiting | None = None)
     lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") for step_id, token in expired]
     messages = [message for advanced in lost for message in advanced.ready] + unblock(settings)
     lengths = lengths_of_queues(settings, waiting)
+    _end_waits_of_other_clock(settings)
     with transaction(settings) as session:
         session.exec(select(Store.id).with_for_update())  # one reaper at a time, or two would dispatch the same steps
         messages += messages_for(session, undispatched(session))
@@ -51,6 +53,28 @@ def reap(settings: Settings, dispatch: Dispatch, waiting: Waiting | None = None)
             messages += messages_for(session, lost_steps(session, settings, lengths))
     dispatch_messages(settings, dispatch, messages)
     return Reaped(len(expired), len(messages), sum(advanced.ended is not None for advanced in lost))
+
+
+def _end_waits_of_other_clock(settings: Settings) -> None:
+    """Let steps start whose ``not_before`` was set while the clock was ahead, now that it is set back.
+
+    Their attempt began, or their job was saved, in the future; or they wait for longer than any step does. Those whose
+    lease is of the other clock are found by :func:`segadmin.jobs.lease.has_expired`.
+    """
+    with reading(settings) as session:
+        moment = now(session)
+        waits = (col(Step.state) == StepState.READY, col(Step.not_before) > moment)
+        is_of_other_clock = or_(
+            col(Step.started_at) > moment,
+            and_(col(Step.started_at).is_not(None), col(Step.not_before) > moment + longest_wait(settings)),
+            col(Step.job_id).in_(select(Job.id).where(col(Job.created_at) > moment)),
+        )
+        steps = session.exec(select(Step.id).where(*waits, is_of_other_clock)).all()
+    if not steps:
+        return
+    with transaction(settings) as session:
+        freed = session.exec(update(Step).where(col(Step.id).in_(steps), *waits).values(not_before=None))
+    log.warning("the clock was set back; steps go on", extra={"action": "reap", "steps": freed.rowcount})
 
 
 def lost_process(settings: Settings, dispatch: Dispatch, step_id: int, worker: str, reason: str) -> None:
@@ -90,7 +114,7 @@ def _take_back(session: Session, job: Job, step: Step, reason: str) -> Advanced:
         session.flush()
         return Advanced(ready=messages_for(session, [step.id or 0]))
     step.state, step.finished_at = StepState.FAILED, now(session)
-    return fail_stage(session, job, step.stage, why)
+    return fail_stage(session, job, step.stage, why, lost=True)
 
 
 def _why(step: Step, reason: str) -> str:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -19,10 +19,20 @@ from pydantic.fields import FieldInfo
 from segadmin.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from segadmin.jobs.attempt import Attempt, StageResult
     from segadmin.settings import Settings
+    from segadmin.storage.records import Job
 
 Queue = Literal["cpu", "gpu"]
+
+
+class Failed(Protocol):
+    """SQL for the transaction in which a step failed for good; ``lost``: its processes died, without an error."""
+
+    def __call__(self, session: Session, job: Job, *, lost: bool) -> None:
+        """Run it."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,11 @@ class Stage:
     after: tuple[str, ...] = ()  #: stages that must be done first
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
     parallel: str = ""  #: option of the job that says into how many equal steps it is cut; they share the work
-    holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
-    may_fail: bool = False  #: the job succeeds without it: what was asked for is there by then
+    #: What the job must hold from here to its end, or to the stage that releases it: see :mod:`segadmin.jobs.locks`.
+    holds: str = ""
+    releases: str = ""  #: what of it the stages after this one do not need: another job may have it then
+    may_fail: bool = False  #: the job goes on without it: the stages after it do what is asked for all the same
+    failed: Failed | None = None  #: with ``may_fail``: what else is to be done if a step of it fails for good
     #: its time relative to the other stages', until jobs were measured: :mod:`segadmin.jobs.progress`
     cost: float = 1.0
 
@@ -119,8 +132,9 @@ class Workflow:
 
     def held_from(self, stage: str) -> list[str]:
         """Return what a job must hold when ``stage`` begins: what that stage and those before it ask for."""
-        names = [each.name for each in self.stages]
-        return [each.holds for each in self.stages[: names.index(stage) + 1] if each.holds]
+        place = [each.name for each in self.stages].index(stage)
+        released = {each.releases for each in self.stages[:place]}
+        return [each.holds for each in self.stages[: place + 1] if each.holds and each.holds not in released]
 
 
 _BUILT_IN = "segadmin.workflows"

@@ -7,6 +7,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.device_memory import release_memory
@@ -67,7 +68,8 @@ def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) 
 def _run(settings: Settings, dispatch: Dispatch, attempt: Attempt) -> str | None:
     started = time.monotonic()
     try:
-        advanced, outcome = _work(attempt, started)
+        with ExitStack() as recorded:
+            advanced, outcome = _work(attempt, started, recorded)
     except StepFenced as error:
         log.warning(str(error), extra={"action": "fenced"})
         return None
@@ -85,14 +87,19 @@ def _run(settings: Settings, dispatch: Dispatch, attempt: Attempt) -> str | None
     return None
 
 
-def _work(attempt: Attempt, started: float) -> tuple[Advanced, StageResult | None]:
+def _work(attempt: Attempt, started: float, recorded: ExitStack) -> tuple[Advanced, StageResult | None]:
+    """Run the body of a step and record what came of it.
+
+    No user is erased from when the body begins until ``recorded`` is closed: what a step returns, and why it failed,
+    may quote users, and would be written after the erasure.
+    """
     try:
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
             attempt.options = unseal(attempt.settings, attempt.options)
-            with users_stay(attempt.settings):
-                outcome = workflow_of(attempt.job_kind).stage(attempt.stage).run(attempt)
+            recorded.enter_context(users_stay(attempt.settings))
+            outcome = workflow_of(attempt.job_kind).stage(attempt.stage).run(attempt)
         return finish(attempt, outcome), outcome
     except StepFenced:
         raise

@@ -13,11 +13,12 @@ from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.merge_rows import put_labels
 from segadmin.hashing import bucket_of
-from segadmin.names import check_name, check_names
+from segadmin.names import check_names
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone, users_stay
+from segadmin.storage.label_sets import check_label_set
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet
 from segadmin.storage.store import open_store
@@ -33,7 +34,7 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
         PluginNotFound: there is no such labeler.
         DataError: there are no events, the labeler cannot use them, or a name is invalid.
     """
-    check_name("label set", name)
+    check_label_set(settings, name)
     instance: Labeler = load_plugins(settings).make("labeler", labeler, options)
     with users_stay(settings):
         return _label(settings, name, labeler, instance, options)

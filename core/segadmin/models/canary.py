@@ -158,7 +158,15 @@ def find_running(session: Session, label_set: str | None = None) -> Canary:
     Raises:
         DataError: none is running, or several are and none was named.
     """
-    running = list_canaries(session, label_set, state=CanaryState.RUNNING)
+    return the_running(list_canaries(session, label_set, state=CanaryState.RUNNING), label_set)
+
+
+def the_running(running: Sequence[Canary], label_set: str | None) -> Canary:
+    """Return the only one of the canaries that run; ``label_set`` is what was asked for.
+
+    Raises:
+        DataError: none is running, or several are and none was named.
+    """
     if not running:
         of_labels = f" of {label_set!r}" if label_set is not None else ""
         raise DataError(f"No canary{of_labels} is running. Start one: segadmin enqueue retrain --canary 5%")

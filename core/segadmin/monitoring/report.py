@@ -20,7 +20,7 @@ from segadmin.monitoring.estimate import LEAST_USERS, Estimate, estimate_perform
 from segadmin.monitoring.histogram import Histogram
 from segadmin.monitoring.profile import NEW_PHRASES, OUT_OF_RANGE, Calibration, ScoredUsers, increase
 from segadmin.monitoring.reports import newest_outcomes, reference_report
-from segadmin.monitoring.volume import DayVolume, recent_volumes
+from segadmin.monitoring.volume import Volume, recent_volumes
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import reading
@@ -29,10 +29,10 @@ from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot
 from segadmin.storage.store import open_store
 from segadmin.text.features import feature_names
 from segadmin.text.plan import TextPlan
-from segadmin.text.read_buckets import read_buckets
+from segadmin.text.read_buckets import GivenUsers, read_buckets
 
 #: Users that are looked at, about; and how many where their texts must be read from the store first, which takes time.
-#: A bucket is a random sample of the users, so the first buckets are one.
+#: A bucket is a random sample of the users, so the first buckets are one, and so are those of the lowest keys.
 SAMPLE_USERS, READ_USERS = 10_000, 2_000
 #: Growth of the share of users unlike those of the reference from which on metrics cannot be estimated.
 _UNLIKE = 0.05
@@ -123,21 +123,37 @@ def sampled_users(
     """
     assert snapshot.id is not None
     buckets = _first_buckets(settings, snapshot, SAMPLE_USERS)
-    columns = ("user_key", "segment", "probability", "probabilities")
+    columns = ("bucket", "user_key", "segment", "probability", "probabilities")
     rows = assignments(settings, snapshot.id, buckets=list(buckets))
     if snapshot.canary_id is not None:
         rows = rows.filter(pl.col("model_version_id") == version.id)
     scores = rows.select(columns).collect()
     known = None if texts is None else texts(buckets)
     if known is None or known.height < scores.height:
-        buckets = _first_buckets(settings, snapshot, READ_USERS)
-        only_scoring = TextPlan(recipe=plan.recipe, scoring=plan.scoring, lake=plan.lake)
-        reading_progress = partial(_part_of, progress)
-        known = pl.concat(read_buckets(settings, only_scoring, buckets, call=call, progress=reading_progress).scoring)
-    frame = known.join(scores, on="user_key").sort("user_key")
+        known = _read_some(settings, snapshot, plan, scores, call=call, progress=progress)
+    frame = known.join(scores.drop("bucket"), on="user_key").sort("user_key")
     examples = Examples(frame, tuple(version.segments), feature_names(plan.recipe))
     width = pl.Array(pl.Float32, len(version.segments))
     return ScoredUsers(examples, plan.recipe.max_phrases), frame["probabilities"].cast(width).to_numpy()
+
+
+def _read_some(
+    settings: Settings,
+    snapshot: SegmentSnapshot,
+    plan: TextPlan,
+    scores: pl.DataFrame,
+    *,
+    call: Call,
+    progress: Progress,
+) -> pl.DataFrame:
+    """Return the texts of some of the users of ``scores``, read from the store."""
+    buckets = _first_buckets(settings, snapshot, READ_USERS)
+    in_these = scores.filter(pl.col("bucket").is_in(list(buckets))).sort("user_key").head(READ_USERS)
+    chosen = GivenUsers(in_these.select("bucket", "user_key", cause=pl.lit(None, pl.String)))
+    only_scoring = TextPlan(recipe=plan.recipe, scoring=plan.scoring, lake=plan.lake)
+    reading_progress = partial(_part_of, progress)
+    texts = read_buckets(settings, only_scoring, buckets, scored=chosen, call=call, progress=reading_progress)
+    return pl.concat(texts.scoring).drop("cause")
 
 
 def _first_buckets(settings: Settings, snapshot: SegmentSnapshot, users: int) -> range:
@@ -208,7 +224,7 @@ def _alarms(
     findings: Sequence[Finding],
     unlike: Sequence[str],
     outcomes: Sequence[Mapping[str, Any]],
-    volumes: Sequence[DayVolume],
+    volumes: Sequence[Volume],
 ) -> list[str]:
     """Return what somebody should look at, one sentence each."""
     drifted = [finding for finding in findings if finding.drifted]
@@ -220,7 +236,8 @@ def _alarms(
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [
-        f"{volume.day:%Y-%m-%d} has {volume.events:,} events ({volume.kind}), and {volume.expected:,.0f} were expected."
+        f"{volume.period.replace('the', 'The')} has {volume.events:,} events ({volume.kind}), and "
+        f"{volume.expected:,.0f} were expected."
         for volume in volumes
         if volume.missing
     ]

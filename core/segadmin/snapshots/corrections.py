@@ -53,7 +53,8 @@ def correct(
 ) -> Corrected:
     """Put a user in a segment, whatever the model says, until the correction expires or is withdrawn.
 
-    A snapshot in which only this user differs becomes current at once. An earlier correction of the user is replaced.
+    A snapshot in which only this user differs becomes current at once. An earlier correction of the user is replaced;
+    the same one again, as when a request is repeated, only publishes what is not published yet.
 
     Args:
         settings: location of the store.
@@ -82,7 +83,6 @@ def correct(
                     f"A correction cannot expire at {expires_at:%Y-%m-%d %H:%M} (UTC), which is past. Give a later "
                     "date, a time from now such as --expires 90d, or --expires never."
                 )
-            replaced = _end(session, name, key, moment, actor=actor, because=f"replaced: {reason}")
             made = Correction(
                 label_set=name,
                 user_key=key,
@@ -93,9 +93,14 @@ def correct(
                 created_at=moment,
                 expires_at=expires_at,
             )
-            session.add(made)
-            session.flush()
-            _audit(session, "users.correct", made, actor, replaced=None if replaced is None else replaced.id)
+            in_force_now = effective(session, name, [key]).get(key)
+            if in_force_now is not None and _is_same(in_force_now, made):
+                made, replaced = in_force_now, None
+            else:
+                replaced = _end(session, name, key, moment, actor=actor, because=f"replaced: {reason}")
+                session.add(made)
+                session.flush()
+                _audit(session, "users.correct", made, actor, replaced=None if replaced is None else replaced.id)
         return _published(settings, made, replaced)
 
 
@@ -131,6 +136,8 @@ def withdraw(
 ) -> Corrected:
     """End the correction of a user, who returns to the segment by the model at once.
 
+    The same call again, as when a request is repeated, only publishes what is not published yet.
+
     Raises:
         DataError: there is no such user, or no correction of the user is in force.
         ConfigurationError, StorageError: see :func:`correct`.
@@ -140,10 +147,14 @@ def withdraw(
         key = find_user(settings, user)
         with transaction(settings) as session:
             name, _ = segments_of_labels(session, label_set)
+            newest = next((each for each in corrections_of(session, key) if each.label_set == name), None)
             ended = _end(session, name, key, now(session), actor=actor, because=reason)
-            if ended is None:
-                raise DataError(_nothing_to_withdraw(session, name, key, user))
-            _audit(session, "users.withdraw", ended, actor)
+            if ended is not None:
+                _audit(session, "users.withdraw", ended, actor)
+            elif newest is not None and _was_withdrawn(newest, actor or current_actor(), reason):
+                ended = newest
+            else:
+                raise DataError(_nothing_to_withdraw(newest, name, user))
         return _published(settings, ended)
 
 
@@ -244,6 +255,17 @@ def _check_segment(segment: str, label_set: str, segments: Sequence[str]) -> Non
         )
 
 
+def _is_same(one: Correction, other: Correction) -> bool:
+    """Whether two corrections were asked for in the same words."""
+    asked = ("user_key", "segment", "reason", "actor", "weight", "expires_at")
+    return all(getattr(one, name) == getattr(other, name) for name in asked)
+
+
+def _was_withdrawn(correction: Correction, actor: str, reason: str) -> bool:
+    """Whether a correction was withdrawn in the same words."""
+    return (correction.withdrawn_by, correction.withdrawn_because) == (actor, reason.strip())
+
+
 def _end(
     session: Session, label_set: str, key: int, moment: datetime, *, actor: str | None, because: str
 ) -> Correction | None:
@@ -259,8 +281,7 @@ def _end(
     return decided
 
 
-def _nothing_to_withdraw(session: Session, label_set: str, key: int, user: str) -> str:
-    newest = next((each for each in corrections_of(session, key) if each.label_set == label_set), None)
+def _nothing_to_withdraw(newest: Correction | None, label_set: str, user: str) -> str:
     if newest is None:
         fix = f"Correct the user first: segadmin users correct {user} --segment SEGMENT --reason REASON"
         return f"The user {user!r} was never corrected in {label_set!r}. {fix}"

@@ -14,7 +14,7 @@ from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.changes import cause_of_departure, causes_of_models
 from segadmin.snapshots.policy import Cause
-from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.snapshots.read import find_snapshot, segments_in, segments_of
 from segadmin.storage.assignments import read_changes
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
@@ -88,17 +88,16 @@ def find_two(
 def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -> SnapshotDiff:
     """Compare two snapshots of a label set.
 
-    A user moved because of another definition or model, if the two assignments of the user are by different models;
-    else because of new events, if the user was scored for them in between; else because of changed items, and else by
-    time alone.
+    A user moved because of a correction, if people decide in the later one, or because one ended, if they did in the
+    earlier one; else because of another definition or model, if the assignments are by different models; else because
+    of new events, if the user was scored for them in between; else because of changed items, and else by time alone.
     """
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
         between = _between(session, earlier, later)
     before, after, stayed = _changed(settings, earlier, later)
-    users = before.rename({"segment": "before", "model_version_id": "version_before"}).join(
-        after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True
-    )
+    names = {"segment": "before", "model_version_id": "version_before", "is_corrected": "was_corrected"}
+    users = before.rename(names).join(after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True)
     moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
     pairs = causes_of_models(settings, before, after)
     users = users.join(pairs, on=["version_before", "model_version_id"], how="left", maintain_order="left")
@@ -108,6 +107,10 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
         .then(pl.lit(Cause.NEW.value))
         .when(pl.col("after").is_null())
         .then(cause_of_departure(merged_keys(settings, later.published_at)))
+        .when(moved & pl.col("is_corrected"))
+        .then(pl.lit(Cause.CORRECTION.value))
+        .when(moved & pl.col("was_corrected"))
+        .then(pl.lit(Cause.CORRECTION_ENDED.value))
         .when(moved)
         .then(pl.coalesce("of_model", "of_rows", pl.lit(Cause.EVENTS.value)))
     )
@@ -127,21 +130,19 @@ def _changed(
     If the later one adds rows to those of the earlier one, which is the rule, only these are compared.
 
     Returns:
-        Twice ``user_key``, ``segment`` and ``model_version_id``; and ``user_key``, ``before``, ``after``, ``cause``.
+        Twice the columns of :func:`segments_of`, with a segment for everybody; and those of ``SnapshotDiff.users``.
     """
-    columns = ("user_key", pl.col("segment").fill_null(NOT_ENOUGH), "model_version_id")
-    before = assignments(settings, earlier.id or 0).select(columns).collect()
-    shared = len(earlier.parts)
-    if later.parts[:shared] != earlier.parts:
-        after = assignments(settings, later.id or 0).select(columns).collect()
-        same = before.clear()
-    else:
-        changes = read_changes(Lake.of(settings), later.parts[shared:]).select(*columns, "has_left").collect()
-        after = changes.filter(pl.col("has_left").not_()).drop("has_left")
+    segment, shared = pl.col("segment").fill_null(NOT_ENOUGH), len(earlier.parts)
+    before = segments_of(settings, earlier.id or 0).with_columns(segment)
+    if later.parts[:shared] == earlier.parts:
+        changes = read_changes(Lake.of(settings), later.parts[shared:]).collect()
+        after = segments_in(changes.lazy().filter(pl.col("has_left").not_())).collect()
         same = before.join(changes, on="user_key", how="anti", maintain_order="left")
         before = before.join(changes, on="user_key", how="semi", maintain_order="left")
+    else:
+        after, same = segments_of(settings, later.id or 0), before.clear()
     stayed = same.select("user_key", before="segment", after="segment", cause=pl.lit(None, pl.String))
-    return before, after, stayed
+    return before, after.with_columns(segment), stayed
 
 
 def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot) -> list[int]:
@@ -163,15 +164,15 @@ def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot)
 def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
     """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``.
 
-    That another model scored them in between is no cause: the same one did it before and afterwards.
+    That another model scored them in between, or that a correction began and ended, is no cause.
     """
-    of_models = [Cause.DEFINITION.value, Cause.MODEL.value]
+    of_both = [Cause.DEFINITION.value, Cause.MODEL.value, Cause.CORRECTION.value, Cause.CORRECTION_ENDED.value]
     rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
         Lake.of(settings)
         .scan("assignments")
         .filter(pl.col("snapshot_id").is_in(list(snapshots)), pl.col("changed_in") == pl.col("snapshot_id"))
-        .filter(~pl.col("cause").is_in(of_models))
+        .filter(~pl.col("cause").is_in(of_both))
         .join(users.lazy(), on="user_key", how="semi")
         .group_by("user_key")
         .agg(pl.col("cause").sort_by(rank).first().alias("of_rows"))

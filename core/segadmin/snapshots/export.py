@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -18,6 +19,7 @@ from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments
 from segadmin.snapshots.segment_order import in_order, orders_of
 from segadmin.storage.database import reading
+from segadmin.storage.import_lock import users_stay
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot
 
@@ -73,6 +75,8 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
 def write(settings: Settings, frame: pl.LazyFrame, path: Path, *, raw_cells: bool = False) -> int:
     """Write ``frame`` to ``path`` with the sink for its suffix, and return the number of rows.
 
+    Files in the store are written between erasures, which look through them.
+
     Args:
         settings: which plugins are loaded.
         frame: the rows.
@@ -84,7 +88,9 @@ def write(settings: Settings, frame: pl.LazyFrame, path: Path, *, raw_cells: boo
         StorageError: the file cannot be written.
     """
     sink = find_sink(settings, path)
-    return sink.write(escape_formulas(frame) if sink.formulas and not raw_cells else frame, path)
+    in_store = path.resolve().is_relative_to(settings.store_path.resolve())
+    with users_stay(settings) if in_store else nullcontext():
+        return sink.write(escape_formulas(frame) if sink.formulas and not raw_cells else frame, path)
 
 
 def find_sink(settings: Settings, path: Path) -> Sink:

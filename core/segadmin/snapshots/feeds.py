@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.errors import ConfigurationError, FeedNotFound, did_you_mean
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents
 from segadmin.storage.audit import entry
@@ -81,7 +81,7 @@ def remove_feed(settings: Settings, name: str) -> None:
     """Remove a feed and its cursor.
 
     Raises:
-        ConfigurationError: there is no such feed.
+        FeedNotFound: there is no such feed.
     """
     with transaction(settings) as session:
         session.delete(_find(session, name))
@@ -99,7 +99,7 @@ def find_feed(settings: Settings, name: str) -> FeedState:
     """Return a feed.
 
     Raises:
-        ConfigurationError: there is no such feed.
+        FeedNotFound: there is no such feed.
     """
     with reading(settings) as session:
         return _state(session, _find(session, name))
@@ -120,7 +120,7 @@ def _find(session: Session, name: str) -> ConfiguredFeed:
     feed = session.get(ConfiguredFeed, name)
     if feed is None:
         names: Sequence[str] = session.exec(select(ConfiguredFeed.name)).all()
-        raise ConfigurationError(f"There is no feed {name!r}.{did_you_mean(name, names)} See: segadmin feeds list")
+        raise FeedNotFound(f"There is no feed {name!r}.{did_you_mean(name, names)} See: segadmin feeds list")
     return feed
 
 

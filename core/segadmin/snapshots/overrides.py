@@ -17,9 +17,6 @@ from segadmin.snapshots.policy import Cause, Override
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 
-#: A user who was scored for one of these causes is told nothing new by another one.
-_STRONGER = (Cause.DEFINITION.value, Cause.MODEL.value, Cause.NEW.value)
-
 
 @dataclass(frozen=True)
 class Overrides:
@@ -69,7 +66,7 @@ class Overrides:
         rows = rows.join(was, on="user_key", how="left", maintain_order="left")
         is_corrected, was_corrected = _is(Override.CORRECTION), pl.col("was_corrected").fill_null(value=False)
         cause = (
-            pl.when(pl.col("cause").is_in(_STRONGER) | (is_corrected == was_corrected))
+            pl.when((pl.col("cause") == Cause.NEW.value) | (is_corrected == was_corrected))
             .then("cause")
             .when(is_corrected)
             .then(pl.lit(Cause.CORRECTION.value))

@@ -9,11 +9,11 @@ from enum import StrEnum
 class Cause(StrEnum):
     """Why a user was scored; of several causes the first applies."""
 
-    DEFINITION = "another definition"  #: the model was trained on a label set with another definition
-    MODEL = "another model"
     NEW = "new user"
     CORRECTION = "correction"  #: a person set the user's segment
     CORRECTION_ENDED = "correction ended"  #: it was withdrawn, or it expired
+    DEFINITION = "another definition"  #: the model was trained on a label set with another definition
+    MODEL = "another model"
     HYSTERESIS_ENDED = "hysteresis ended"  #: a refresh without it returns users to the segment by the model
     EVENTS = "new events"  #: events came, also late ones, or were deleted
     ITEMS = "changed items"  #: titles, categories or other attributes of items changed

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
+from segadmin.contracts.backbone import no_progress
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH
 from segadmin.storage.schema import time_literal
@@ -31,13 +32,16 @@ class ProfileSums:
     totals: dict[str, pl.DataFrame]  #: by :data:`KINDS`: ``segment``, ``t``, ``tt``
 
 
-def sum_up(lake: Lake, users: pl.DataFrame, window: Window) -> ProfileSums:
+def sum_up(
+    lake: Lake, users: pl.DataFrame, window: Window, progress: Callable[[float, str], None] = no_progress
+) -> ProfileSums:
     """Return the sums over all ``users``, with memory for the events of some ten thousands.
 
     Args:
         lake: with events and items.
         users: ``bucket``, ``user_key`` and ``segment`` (null: too little is known).
         window: whose events are counted: purchases, or all if there are none.
+        progress: called with the fraction done and a short note.
     """
     at = pl.col("at")
     inside = (at >= time_literal(window.observed_from)) & (at < time_literal(window.as_of))
@@ -48,7 +52,10 @@ def sum_up(lake: Lake, users: pl.DataFrame, window: Window) -> ProfileSums:
     value = _empty("buyers", "v", "vv", "n", "nn", "priced")
     counts = {each: _empty("users", "x", "xx", "xt", names=True) for each in KINDS}
     totals = {each: _empty("t", "tt") for each in KINDS}
+    done = 0
     for part in _parts(named):
+        progress(done / users.height, f"{done} of {users.height} users counted")
+        done += part.height
         buckets = part["bucket"].unique().to_list()
         events = lake.scan("events", buckets=buckets).filter(inside)
         if bought:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from segadmin.snapshots.segment_profile import SegmentProfile
-from segadmin.storage.records import SegmentProfileRow, SegmentSnapshot, SnapshotState
+from segadmin.snapshots.summary import distinctive
+from segadmin.storage.records import SegmentProfileRow, SegmentSnapshot, SegmentSummary, SnapshotState
 
 
-def profile_rows(snapshot_id: int, profiles: Mapping[str, SegmentProfile]) -> list[SegmentProfileRow]:
-    """Return the rows to store."""
-    return [
-        SegmentProfileRow(snapshot_id=snapshot_id, segment=segment, profile=profile.model_dump(mode="json"))
+def store_profiles(session: Session, snapshot: SegmentSnapshot, profiles: Mapping[str, SegmentProfile]) -> None:
+    """Store the profiles of a published snapshot, and its segments' distinctive categories.
+
+    Snapshots that were published since took the categories over from before, so they get them too.
+    """
+    number = snapshot.id or 0
+    session.exec(delete(SegmentProfileRow).where(col(SegmentProfileRow.snapshot_id) == number))
+    session.add_all(
+        SegmentProfileRow(snapshot_id=number, segment=segment, profile=profile.model_dump(mode="json"))
         for segment, profile in profiles.items()
-    ]
+    )
+    session.flush()
+    since = select(SegmentSnapshot).where(
+        SegmentSnapshot.label_set == snapshot.label_set,
+        SegmentSnapshot.model_version_id == snapshot.model_version_id,
+        SegmentSnapshot.state == SnapshotState.PUBLISHED,
+        col(SegmentSnapshot.id) >= number,
+    )
+    described = [each.id for each in session.exec(since).all() if _newest(session, each) == number]
+    rows = session.exec(select(SegmentSummary).where(col(SegmentSummary.snapshot_id).in_(described))).all()
+    for row in rows:
+        row.distinctive = distinctive(profiles[row.segment]) if row.segment in profiles else []
+    session.add_all(rows)
 
 
 def find_profiles(session: Session, snapshot: SegmentSnapshot) -> dict[str, SegmentProfile]:

@@ -6,7 +6,7 @@ snapshot. Interrupted publishing can be repeated at any point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,6 @@ from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
 from segadmin.snapshots.freshness import Arrived
 from segadmin.snapshots.policy import Override
-from segadmin.snapshots.profiles import profile_rows
-from segadmin.snapshots.segment_profile import SegmentProfile
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -82,7 +80,6 @@ def make_current(
     summaries: Sequence[Json],
     *,
     arrived: Arrived | None = None,
-    profiles: Mapping[str, SegmentProfile] | None = None,
 ) -> SegmentSnapshot:
     """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
 
@@ -92,7 +89,6 @@ def make_current(
         facts: what is stored with it.
         summaries: of its segments.
         arrived: the events that it adds, whose freshness is stored; ``None``: not known.
-        profiles: of its segments, if they were computed.
 
     Raises:
         StorageError: it was published or another snapshot became current in the meantime; nothing was written.
@@ -106,7 +102,6 @@ def make_current(
     snapshot.freshness = arrived.freshness(snapshot.published_at).as_json() if arrived is not None else {}
     session.add(snapshot)
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
-    session.add_all(profile_rows(snapshot_id, profiles or {}))
     switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)
     return snapshot
 

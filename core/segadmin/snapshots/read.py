@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from segadmin.errors import ConfigurationError, DataError, SnapshotNotFound, did_you_mean
 from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.storage.database import reading, row_number
 from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 
@@ -47,7 +48,7 @@ def find_snapshot(session: Session, reference: str, label_set: str | None = None
 
 
 def snapshot_at(session: Session, moment: datetime, label_set: str | None = None) -> SegmentSnapshot:
-    """Return the newest published snapshot of what was known at ``moment``, by its ``as_of``.
+    """Return the last published snapshot that is as of ``moment`` or before.
 
     Raises:
         ConfigurationError: there is none that old, or there are several label sets and none was named.
@@ -56,15 +57,26 @@ def snapshot_at(session: Session, moment: datetime, label_set: str | None = None
         SegmentSnapshot.state == SnapshotState.PUBLISHED, col(SegmentSnapshot.as_of) <= moment
     )
     name = find_snapshot(session, "current", label_set).label_set
-    newest = query.where(SegmentSnapshot.label_set == name).order_by(
-        col(SegmentSnapshot.as_of).desc(), col(SegmentSnapshot.id).desc()
-    )
+    # The last that was published, although one before it may be as of later: of events that are no longer there.
+    newest = query.where(SegmentSnapshot.label_set == name).order_by(col(SegmentSnapshot.id).desc())
     snapshot = session.exec(newest.limit(1)).first()
     if snapshot is None:
         raise ConfigurationError(
             f"No snapshot of {name!r} is as of {moment:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list"
         )
     return snapshot
+
+
+def went_back_from(session: Session, snapshot: SegmentSnapshot) -> datetime | None:
+    """Return as of when the snapshot before was, if that is later because the newest events were removed since.
+
+    A job that was retried after another has published may have read older events.
+    """
+    before = None if snapshot.previous_id is None else session.get(SegmentSnapshot, snapshot.previous_id)
+    if before is None or before.as_of <= snapshot.as_of:
+        return None
+    versions = [each.lake_versions.get("events", 0) for each in (before, snapshot)]
+    return before.as_of if versions == sorted(versions) else None
 
 
 def currents(session: Session) -> dict[str, int]:
@@ -90,11 +102,19 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
 
 
 def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return ``user_key``, ``segment`` and ``model_version_id`` of the users of a snapshot.
+    """Return the columns of :func:`segments_in` of the users of a snapshot."""
+    return segments_in(assignments(settings, snapshot_id)).collect()
 
-    The segment is null if a user has none.
+
+def segments_in(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return ``user_key``, ``segment``, ``model_version_id`` and ``is_corrected`` of assignments.
+
+    The segment is null if a user has none; ``is_corrected`` is whether people set it.
     """
-    return assignments(settings, snapshot_id).select("user_key", "segment", "model_version_id").collect()
+    import polars as pl
+
+    is_corrected = (pl.col("overridden_by") == Override.CORRECTION.value).fill_null(value=False)
+    return rows.select("user_key", "segment", "model_version_id", is_corrected=is_corrected)
 
 
 def list_snapshots(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import ModelVersion
 
 _BINS = 10
 _Z = 1.959964  #: of a 95 % interval
+#: The calibrations that were computed last: reading the predictions takes most of the time of a segment's page.
+_recent: OrderedDict[tuple[str, int | None, str, str, int | None], SegmentCalibration | None] = OrderedDict()
+_MOST = 100
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,24 @@ class SegmentCalibration:
 
 
 def segment_calibration(settings: Settings, version: ModelVersion, segment: str) -> SegmentCalibration | None:
-    """Return the calibration of a version for a segment; ``None`` without test rows, or if it has no such segment."""
-    try:
-        rows = predictions_of(settings, version).rows
-    except DataError:
-        return None
+    """Return the calibration of a version for a segment; from memory, unless predictions were added or users erased.
+
+    Returns:
+        ``None`` without test rows, or if the version has no such segment.
+    """
+    key = (str(settings.store_path), version.id, version.sha256, segment, Lake.of(settings).version("predictions"))
+    if key not in _recent:
+        try:
+            rows = predictions_of(settings, version).rows
+        except DataError:
+            return None
+        _recent[key] = _calibration(version, segment, rows)
+    while len(_recent) > _MOST:
+        _recent.popitem(last=False)
+    return _recent.get(key)
+
+
+def _calibration(version: ModelVersion, segment: str, rows: pl.DataFrame) -> SegmentCalibration | None:
     if segment not in version.segments or rows.is_empty():
         return None
     place = version.segments.index(segment)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.backbone import no_progress
 from segadmin.events.segment_counts import probability_bin
 from segadmin.snapshots.profile_estimates import profiles_of
 from segadmin.snapshots.profile_sums import sum_up, titles_of
@@ -53,15 +54,18 @@ def summarise(
     ]
 
 
-def profile_segments(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, SegmentProfile]:
+def profile_segments(
+    lake: Lake, users: pl.DataFrame, window: Window, progress: Callable[[float, str], None] = no_progress
+) -> dict[str, SegmentProfile]:
     """Return the profile of every segment that has users.
 
     Args:
         lake: with events and items.
         users: ``bucket``, ``user_key`` and ``segment`` of all users.
         window: whose events are compared.
+        progress: called with the fraction done and a short note.
     """
-    sums = sum_up(lake, users, window)
+    sums = sum_up(lake, users, window, progress)
     return profiles_of(sums, users, titles_of(lake, sums))
 
 

@@ -1,12 +1,14 @@
 """Which events came in between two versions of the table of events, from the log of the table.
 
 Only commits that add files and remove none bring events: compactions, erasures and corrections rewrite those that are
-there. The log keeps the files of an import even if a compaction joins them afterwards, for a week.
+there. Compactions change no event, and the log says so. It keeps the files of an import even if a compaction joins them
+afterwards, for a week.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,20 @@ import polars as pl
 
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import TIME
+
+Action = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EventChanges:
+    """Where events changed between two versions of the table."""
+
+    rewritten: frozenset[int]  #: buckets in which events may have been removed or changed
+    added: dict[int, list[Path]]  #: files of new events by bucket: all that changed in buckets that were not rewritten
+
+    def files(self, buckets: Iterable[int]) -> list[Path]:
+        """Return the files of new events in ``buckets``."""
+        return [path for bucket in buckets for path in self.added.get(bucket, ())]
 
 
 @dataclass(frozen=True)
@@ -43,19 +59,53 @@ def arrived_files(lake: Lake, since: int, until: int) -> list[ArrivedFile] | Non
         ``None`` if the log no longer says: an erasure shortens it.
     """
     folder = lake.path / "events"
-    files: list[ArrivedFile] = []
-    for version in range(since + 1, until + 1):
-        try:
-            lines = (folder / "_delta_log" / f"{version:020}.json").read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        actions = [json.loads(line) for line in lines if line]
-        if not any("remove" in action for action in actions):
-            files += [_file(folder, action["add"]) for action in actions if "add" in action]
-    return files
+    commits = _commits(folder, since, until)
+    if commits is None:
+        return None
+    brought = [actions for actions in commits if not any("remove" in action for action in actions)]
+    return [_file(folder, action["add"]) for actions in brought for action in actions if "add" in action]
 
 
-def _file(folder: Path, added: dict[str, Any]) -> ArrivedFile:
+def event_changes(lake: Lake, since: int, until: int) -> EventChanges | None:
+    """Return what changed after the version ``since``, up to and with ``until``.
+
+    Returns:
+        ``None`` if the log no longer says: an erasure shortens it.
+    """
+    folder = lake.path / "events"
+    commits = _commits(folder, since, until)
+    if commits is None:
+        return None
+    rewritten: set[int] = set()
+    added: dict[int, list[Path]] = {}
+    for actions in commits:
+        removed = [action["remove"] for action in actions if "remove" in action]
+        brought = [action["add"] for action in actions if "add" in action]
+        if not any(each.get("dataChange", True) for each in [*removed, *brought]):
+            continue
+        for each in brought:
+            added.setdefault(_bucket(each), []).append(folder / unquote(each["path"]))
+        if removed:
+            rewritten |= {_bucket(each) for each in [*removed, *brought]}
+    rewritten |= {bucket for bucket, paths in added.items() if not all(path.exists() for path in paths)}
+    return EventChanges(frozenset(rewritten), added)
+
+
+def _commits(folder: Path, since: int, until: int) -> list[list[Action]] | None:
+    """Return the actions of each commit after ``since``, up to and with ``until``; ``None`` if one is missing."""
+    log = folder / "_delta_log"
+    try:
+        texts = [(log / f"{version:020}.json").read_text() for version in range(since + 1, until + 1)]
+    except FileNotFoundError:
+        return None
+    return [[json.loads(line) for line in text.splitlines() if line] for text in texts]
+
+
+def _bucket(action: Action) -> int:
+    return int(action["partitionValues"]["bucket"])
+
+
+def _file(folder: Path, added: Action) -> ArrivedFile:
     statistics = json.loads(added.get("stats") or "{}")
     earliest, latest = (_moment(statistics.get(name, {}).get("at")) for name in ("minValues", "maxValues"))
     return ArrivedFile(folder / unquote(added["path"]), earliest, latest)

@@ -15,7 +15,7 @@ from segadmin.storage.store import check_folder
 #: The files in the store that are locked; they are empty.
 LOCKS = _IMPORT, _ERASURE = "import.lock", "erasure.lock"
 #: How long an erasure waits for running steps.
-_TIMEOUT_SECONDS = 60.0
+_TIMEOUT_SECONDS = 120.0
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def no_step_runs(settings: Settings) -> Iterator[None]:
     """Hold the exclusive erasure lock; waits until no step of a job runs. Take :func:`alone`, if needed, inside it.
 
     Raises:
-        JobError: a step runs for longer than a minute.
+        JobError: a step runs for longer than two minutes.
         StorageError, SegadminError: as in :func:`alone`.
     """
     busy = (

@@ -28,6 +28,7 @@ from segadmin.storage.delta_tables import (
     drop_history,
     is_table,
     keep_properties,
+    log_names,
     open_table,
     vacuum,
     writing,
@@ -82,9 +83,8 @@ class Lake:
 
     def version(self, table: str) -> int | None:
         """Return the newest version of ``table``, from file names in its log; ``None`` if there is no table."""
-        log = self.path / table / "_delta_log"
-        numbers = [int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()] if log.is_dir() else []
-        return max(numbers, default=None)
+        stems = (name.removesuffix(".json") for name in log_names(self.path / table) if name.endswith(".json"))
+        return max((int(stem) for stem in stems if stem.isdigit()), default=None)
 
     def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
         """Return ``table`` as a lazy frame; without rows if nothing was written yet.
@@ -108,8 +108,9 @@ class Lake:
         )
         for column, value in partition.items():
             frame = frame.filter(pl.col(column) == value)
-        if buckets is not None:
-            frame = frame.filter(pl.col("bucket").is_in(list(buckets)))
+        if buckets is not None:  # Polars leaves out more of a file for an equality
+            is_read = pl.col("bucket").is_in(list(buckets)) if len(buckets) != 1 else pl.col("bucket") == buckets[0]
+            frame = frame.filter(is_read)
         return frame
 
     def _table(self, table: str, version: int | None) -> LocalTable:

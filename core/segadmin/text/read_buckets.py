@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,11 +36,31 @@ class Texts:
     report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
 
 
+#: Users who are read together: of few users of a bucket, preparing to read takes most time. A bucket is never divided.
+TOGETHER = 5_000
+
+Group = tuple[Sequence[int], pl.DataFrame]  #: buckets that are read together, and whom to read of them
+
+
+def together(sizes: Mapping[int, int], buckets: Iterable[int]) -> Iterator[Sequence[int]]:
+    """Yield ``buckets`` in groups of up to :data:`TOGETHER` users; ``sizes``: the users of each."""
+    group: list[int] = []
+    users = 0
+    for bucket in buckets:
+        if group and users + sizes.get(bucket, 0) > TOGETHER:
+            yield group
+            group, users = [], 0
+        group.append(bucket)
+        users += sizes.get(bucket, 0)
+    if group:
+        yield group
+
+
 class Selection(Protocol):
     """The users that are read at the scoring window."""
 
-    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Yield ``buckets`` in groups that are read together."""
+    def groups(self, buckets: Sequence[int]) -> Iterator[Group]:
+        """Yield ``buckets`` in groups that are read together, with :meth:`of_buckets`."""
 
     def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
         """Return ``bucket``, ``user_key`` and ``cause`` of those to read."""
@@ -52,9 +72,10 @@ class GivenUsers:
 
     users: pl.DataFrame  #: ``bucket``, ``user_key``, ``cause``
 
-    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Yield each bucket alone."""
-        return ([bucket] for bucket in buckets)
+    def groups(self, buckets: Sequence[int]) -> Iterator[Group]:
+        """Yield buckets with few of the users together."""
+        sizes = dict(self.users.group_by("bucket").len().iter_rows())
+        return ((group, self.of_buckets(group)) for group in together(sizes, buckets))
 
     def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
         """Return those in ``buckets``."""
@@ -68,9 +89,9 @@ class EveryUser:
     lake: Lake
     select: Callable[[pl.DataFrame], pl.DataFrame]  #: returns those of some users who are meant
 
-    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+    def groups(self, buckets: Sequence[int]) -> Iterator[Group]:
         """Yield each bucket alone."""
-        return ([bucket] for bucket in buckets)
+        return (([bucket], self.of_buckets([bucket])) for bucket in buckets)
 
     def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
         """Return those in ``buckets``, without a cause."""
@@ -85,9 +106,11 @@ class SeveralSelections:
 
     selections: Sequence[Selection]
 
-    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+    def groups(self, buckets: Sequence[int]) -> Iterator[Group]:
         """Yield the groups of the first selection."""
-        return self.selections[0].groups(buckets)
+        first, *others = self.selections
+        for group, users in first.groups(buckets):
+            yield group, pl.concat([users, *(other.of_buckets(group) for other in others)])
 
     def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
         """Return the users of all selections."""
@@ -134,9 +157,10 @@ def read_buckets(
             everyone = reader.lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
             reader.texts.scoring.append(reader.read(bucket, plan.scoring, everyone, timed=True))
     if scored is not None and plan.scoring is not None:
-        for group in scored.groups(buckets):
+        for group, users in scored.groups(buckets):
             progress(buckets.index(group[0]) / len(buckets), f"buckets {group[0]} to {group[-1]}")
-            reader.score(group, plan.scoring, scored.of_buckets(group))
+            if users.height or not reader.texts.scoring:  # without anybody to read, there is a frame without rows
+                reader.score(group, plan.scoring, users)
     return reader.finished()
 
 

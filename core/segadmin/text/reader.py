@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
 #: Below so many events, Polars' streaming engine takes longer to start than its other one takes for all.
 _FEW_EVENTS = 10_000
+#: Up to so many users are looked for while files are read, so that the other columns are read of their rows alone.
+_FEW_USERS = 5_000
 #: What textualizers get of events, besides ``user_key``.
 EVENT_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
@@ -194,9 +196,12 @@ def _events(
     inside = lake.scan("events", buckets=buckets).filter(
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
-    selected = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select(
-        "user_key", *EVENT_COLUMNS
-    )
+    keys = users["user_key"]
+    if len(keys) <= _FEW_USERS:
+        own = inside.filter(pl.col("user_key").is_in(keys.implode()))
+    else:
+        own = inside.join(users.lazy().select("user_key"), on="user_key", how="semi")
+    selected = own.select("user_key", *EVENT_COLUMNS)
     if not textualizer.raw_user_ids:
         return selected
     return selected.join(lake.scan("users", buckets=buckets).select("user_key", "user"), on="user_key", how="left")

@@ -13,8 +13,9 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.registry import Stage
 from segadmin.models.canary import end_canary, running_canary
 from segadmin.storage.database import reading
-from segadmin.storage.records import Canary, CanaryState, ModelVersion
+from segadmin.storage.records import Canary, CanaryState, Job, ModelVersion
 from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.score_users import give_up_challenger
 from segadmin.workflows.scored import scoring_of
 
 if TYPE_CHECKING:
@@ -121,4 +122,20 @@ def _is_compared(running: Canary, as_of: datetime) -> bool:
     return running.compared_as_of is not None and running.compared_as_of.date() >= as_of.date()
 
 
-CANARY = Stage("canary", canary, "gpu", after=("monitor",), may_fail=True, cost=2)
+def _given_up(session: Session, job: Job, *, lost: bool) -> None:
+    """Stop a canary whose comparison took its processes down; if it failed otherwise, that was not the challenger."""
+    if lost:
+        give_up_challenger(session, job, lost=lost)
+
+
+#: The last stage that decides which segments users have: the next job may begin then.
+CANARY = Stage(
+    "canary",
+    canary,
+    "gpu",
+    after=("publish",),
+    may_fail=True,
+    failed=_given_up,
+    releases="snapshot",
+    cost=2,
+)

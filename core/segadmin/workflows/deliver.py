@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 from sqlmodel import Session, col, func, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
@@ -48,11 +49,19 @@ class DeliverOutput(StageOutput):
 
 
 def deliver(attempt: Attempt) -> StageResult:
-    """Deliver what is not delivered yet; a feed whose receiver fails is tried again by a later job."""
+    """Deliver what is not delivered yet; a feed whose receiver fails is tried again by a later job.
+
+    If the process that made a snapshot current was killed, corrections may be missing in it, as after a promotion.
+    """
+    from segadmin.snapshots.corrections import keep_corrections
     from segadmin.snapshots.delivery import deliver_changes
     from segadmin.snapshots.feed import write_changes
 
     request = Deliver.model_validate(attempt.options)
+    with reading(attempt.settings) as session:
+        was_interrupted = request.labels in session.exec(_unwritten(session)).all()
+    if was_interrupted:
+        keep_corrections(attempt.settings, request.labels)
     write_changes(attempt.settings, request.labels)
     delivered = deliver_changes(
         attempt.settings, request.labels, lambda note: attempt.progress(0.5, note), at_once=request.at_once
@@ -107,15 +116,20 @@ def _due(session: Session) -> list[str]:
         ).all()
     )
     moment = now(session)
-    is_old = or_(col(SnapshotSwitch.created_at) < moment - PAUSE, col(SnapshotSwitch.created_at) > moment + PAUSE)
-    unwritten = select(SnapshotSwitch.label_set).where(col(SnapshotSwitch.changes).is_(None), is_old)
-    due = set(session.exec(unwritten.distinct()).all())
+    due = set(session.exec(_unwritten(session)).all())
     for feed in session.exec(select(ConfiguredFeed).where(may_try(moment))).all():
         last = newest.get(feed.label_set, 0)
         is_behind = (feed.sequence, feed.position) < (last, sizes.get(last) or 0)
         if is_behind:
             due.add(feed.label_set)
     return sorted(due)
+
+
+def _unwritten(session: Session) -> SelectOfScalar[str]:
+    """Return the query for label sets with records that whoever changed the current snapshot has not written by now."""
+    moment, created_at = now(session), col(SnapshotSwitch.created_at)
+    is_old = or_(created_at < moment - PAUSE, created_at > moment + PAUSE)  # after: the clock was set back
+    return select(SnapshotSwitch.label_set).where(col(SnapshotSwitch.changes).is_(None), is_old).distinct()
 
 
 def _last(session: Session, label_set: str) -> Job | None:

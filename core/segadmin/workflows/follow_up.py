@@ -65,7 +65,7 @@ def follow_up(attempt: Attempt) -> StageResult:
         origin = session.get(Job, version.job_id)
         root = _pretrained_root(session, version)
     if not fired.reasons:
-        return _nothing(request, note="no trigger fired: " + "; ".join(fired.others))
+        return _nothing(request, note=f"no trigger fired: {'; '.join(fired.others)}")
     reason, manifest = "; ".join(fired.reasons), manifest_of(version)
     if label_set is None:
         return _nothing(request, reason, f"there are no labels {prepared.label_set!r} any more")

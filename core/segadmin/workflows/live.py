@@ -1,8 +1,9 @@
 """Live segments: a refresh follows the events of a schedule with an objective, as often as the objective needs.
 
 Imports are the micro-batches: whenever events were imported since the last job of the schedule looked, and no job of it
-is queued or running, a refresh is enqueued. It reads the users whom the events touched. What it looks at are versions
-of the lake's table of events, not clocks, so that no event is left out if a clock is set back.
+is queued or on its way to publish, a refresh is enqueued: the report and the profiles of one do not delay the next. It
+reads the users whom the events touched. What it looks at are versions of the lake's table of events, not clocks, so
+that no event is left out if a clock is set back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from sqlmodel import Session, col, select, update
 
 from segadmin.errors import ConfigurationError, SegadminError
+from segadmin.jobs import locks
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import save
 from segadmin.jobs.requests import check_request
@@ -34,7 +36,7 @@ _IMPORT = 0.15
 #: After a job that failed; doubled with each further one, up to an hour.
 _AFTER_FAILURE, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 #: After these stages events may wait for a refresh that nothing is in the way of.
-STAGES = frozenset({"ingest", "publish", "monitor", "canary", "follow_up"})
+STAGES = frozenset({"ingest", "publish", "canary", "monitor", "follow_up", "segment_profiles"})
 
 
 def objective_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -98,16 +100,24 @@ def events_wait(settings: Settings, schedule: Schedule) -> bool:
 
 
 def _pause_is_over(session: Session, schedule: Schedule) -> bool:
-    """Whether no job of a schedule is queued or running, and the last one is long enough ago."""
+    """Whether no job of a schedule is on its way to publish, and the last one is long enough ago."""
     job = session.get(Job, schedule.last_job_id) if schedule.last_job_id is not None else None
     if job is None:
         return True
-    if not job.state.over:
+    has_published = _has_published(session, job)
+    if not job.state.over and not has_published:
         return False
     began, pause = job.created_at, timedelta(seconds=_PAUSE * (schedule.freshness_seconds or 0))
-    if job.state != JobState.SUCCEEDED:
+    if not has_published:
         began, pause = job.finished_at or job.created_at, _pause_after_failures(session, schedule)
     return not timedelta() <= now(session) - began < pause  # before: the clock was set back
+
+
+def _has_published(session: Session, job: Job) -> bool:
+    """Whether a job has succeeded, or only has stages left that change no segment."""
+    if job.state != JobState.RUNNING:
+        return job.state == JobState.SUCCEEDED
+    return not locks.needs_locks(session, job)
 
 
 def _pause_after_failures(session: Session, schedule: Schedule) -> timedelta:
@@ -128,7 +138,7 @@ def _seen(session: Session, schedule: Schedule) -> int | None:
     )
     job = session.get(Job, schedule.last_job_id)
     result = session.exec(prepared).first()
-    if result is None or job is None or job.state != JobState.SUCCEEDED:
+    if result is None or job is None or not _has_published(session, job):
         return None
     version = ((result.get("text") or {}).get("lake") or {}).get("events")
     return version if isinstance(version, int) else None

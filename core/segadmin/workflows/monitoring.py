@@ -11,8 +11,9 @@ from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage
 from segadmin.models.manifest import manifest_of
 from segadmin.storage.database import reading
-from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot
 from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.published import snapshot_of
 from segadmin.workflows.scored import scoring_of
 from segadmin.workflows.scoring_groups import groups_of
 from segadmin.workflows.textualize import texts_to_score
@@ -44,11 +45,8 @@ def monitor(attempt: Attempt) -> StageResult:
     from segadmin.monitoring.report import make_report
 
     settings, prepared = attempt.settings, attempt.output(PreparedSegments)
-    own = select(SegmentSnapshot).where(
-        SegmentSnapshot.job_id == attempt.job_id, SegmentSnapshot.state == SnapshotState.PUBLISHED
-    )
     with reading(settings) as session:
-        snapshot = session.exec(own).first()
+        snapshot = snapshot_of(session, attempt.job_id)
         if snapshot is None or _is_known(session, snapshot):
             return StageResult(MonitorOutput())
         version = session.get_one(ModelVersion, snapshot.model_version_id)

@@ -14,11 +14,9 @@ from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.changes import Base, Changes, causes_of_models, changes_of, with_causes
 from segadmin.snapshots.overrides import Overrides, without_hysteresis
-from segadmin.snapshots.profiles import has_profiles
 from segadmin.snapshots.publish import SnapshotFacts, count_corrected, count_moved
 from segadmin.snapshots.read import summaries
-from segadmin.snapshots.segment_profile import SegmentProfile
-from segadmin.snapshots.summary import distinctive, profile_segments, summarise
+from segadmin.snapshots.summary import summarise
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
@@ -134,20 +132,22 @@ class Publication:
             moved_without_hysteresis=self._moved_without_hysteresis(before, changes.users),
         )
 
-    def profiles(self, users: pl.DataFrame) -> tuple[dict[str, SegmentProfile], list[Json]]:
-        """Return the profiles of segments that are computed now, and the summary of every segment.
+    def summaries(self, previous: int | None, users: pl.DataFrame) -> list[Json]:
+        """Return the summary of every segment.
 
-        Profiles need all events. They are computed once a day of the events' time, and hold until then.
+        The distinctive categories are those of the snapshot before, if the same model made it: the stage
+        ``segment_profiles`` replaces them where it computes profiles.
+
+        Args:
+            previous: the snapshot that was current until now.
+            users: all users of the new one.
         """
-        segments, window = self.prepared.segments, self.prepared.window
-        earlier = None if self.base is None else self.base.snapshot
-        with reading(self.settings) as session:
-            if earlier is not None and earlier.as_of.date() == window.as_of.date() and has_profiles(session, earlier):
-                known = {row.segment: row.distinctive for row in summaries(session, earlier.id or 0)}
-                return {}, summarise(users, segments, known)
-        profiles = profile_segments(self.lake, users, window)
-        categories = {segment: distinctive(profile) for segment, profile in profiles.items()}
-        return profiles, summarise(users, segments, categories)
+        known: dict[str, list[Json]] = {}
+        if previous is not None:
+            with reading(self.settings) as session:
+                if session.get_one(SegmentSnapshot, previous).model_version_id == self.scoring.version_id:
+                    known = {row.segment: row.distinctive for row in summaries(session, previous)}
+        return summarise(users, self.prepared.segments, known)
 
     @property
     def _canary_id(self) -> int | None:

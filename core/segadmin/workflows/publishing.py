@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from segadmin.contracts.plugins import load_plugins
@@ -11,6 +12,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
 from segadmin.storage.records import SegmentSnapshot, SnapshotState
+from segadmin.workflows.published import is_expected
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
+#: Stages after publication that read thousands of users or all events: once a day of the events' time.
+_DAILY = ("monitor", "segment_profiles")
 
 
 class PublishOutput(StageOutput):
@@ -34,14 +38,18 @@ class PublishOutput(StageOutput):
     moved: int | None = None
     moved_without_hysteresis: int | None = None  #: ``None``: hysteresis was not used
     unchanged: bool = False  #: nothing was published; ``snapshot_id`` is the snapshot that stays current
+    as_of: datetime | None = None  #: just after the newest event
+    went_back_from: datetime | None = None  #: of the snapshot before, if that is later: events were removed
 
 
 def publish(attempt: Attempt) -> StageResult:
     """Put the scores in the lake as one snapshot and make it the current one of its label set.
 
-    Where nothing changed since the current snapshot, nothing is published.
+    Where nothing changed since the current snapshot, nothing is published. What only looks at a snapshot comes after
+    this stage, and is skipped where that was done earlier on the same day.
     """
     from segadmin.snapshots.publish import begin_snapshot, commit_assignments, make_current
+    from segadmin.snapshots.read import went_back_from
     from segadmin.workflows.publication import Publication
 
     settings, publication = attempt.settings, Publication.of(attempt)
@@ -49,7 +57,7 @@ def publish(attempt: Attempt) -> StageResult:
     if base is not None and publication.is_nothing_new:
         users = base.snapshot.users
         nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": users, "moved": 0}
-        return StageResult(_published(base.snapshot).model_copy(update=nothing_new))
+        return StageResult(_published(base.snapshot).model_copy(update=nothing_new), skip=_DAILY)
     version, as_of = publication.scoring.version_id, prepared.window.as_of
     snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version, as_of)
     number = snapshot.id
@@ -63,21 +71,35 @@ def publish(attempt: Attempt) -> StageResult:
     attempt.reach("publish")
     attempt.progress(0.6, "summing up")
     facts = publication.facts(previous, before, changes)
-    profiles, summaries = publication.profiles(changes.users)
+    summaries = publication.summaries(previous, changes.users)
     arrived = _arrived(settings, publication.lake, prepared.label_set)
     published: list[SegmentSnapshot] = []
+    earlier: list[datetime | None] = []
 
     def commit(session: Session) -> Json:
-        published[:] = [make_current(session, number, facts, summaries, arrived=arrived, profiles=profiles)]
-        return _published(published[0]).as_json()
+        published[:] = [make_current(session, number, facts, summaries, arrived=arrived)]
+        earlier[:] = [went_back_from(session, published[0])]
+        return _published(published[0], *earlier).as_json()
 
     def after() -> None:
-        facts = {"action": "publish", "label_set": prepared.label_set, **_published(published[0]).as_json()}
+        facts = {"action": "publish", "label_set": prepared.label_set, **_published(published[0], *earlier).as_json()}
         log.info("snapshot published", extra=facts)
+        if any(earlier):
+            log.warning(
+                "the newest events were removed, so the snapshot is as of earlier than the one before", extra=facts
+            )
         _write_changes(settings, prepared.label_set)
         load_plugins(settings).announce("snapshot_published", snapshot=published[0])
 
-    return StageResult(PublishOutput(), commit=commit, after=after)
+    return StageResult(PublishOutput(), commit=commit, after=after, skip=_not_due(settings, snapshot, facts.carried))
+
+
+def _not_due(settings: Settings, snapshot: SegmentSnapshot, carried: int) -> tuple[str, ...]:
+    """Return the stages that need not follow a snapshot: those of the day, unless all users were scored."""
+    if not carried:
+        return ()
+    with reading(settings) as session:
+        return tuple(stage for stage in _DAILY if is_expected(session, stage, snapshot))
 
 
 def _write_changes(settings: Settings, label_set: str) -> None:
@@ -100,8 +122,10 @@ def _arrived(settings: Settings, lake: Lake, label_set: str) -> Arrived | None:
     return arrived_since(lake, before)
 
 
-def _published(snapshot: SegmentSnapshot) -> PublishOutput:
+def _published(snapshot: SegmentSnapshot, went_back_from: datetime | None = None) -> PublishOutput:
     return PublishOutput(
+        as_of=snapshot.as_of,
+        went_back_from=went_back_from,
         snapshot_id=snapshot.id,
         users=snapshot.users,
         rescored=snapshot.rescored,

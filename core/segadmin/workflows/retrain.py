@@ -22,8 +22,9 @@ from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepare_training import prepared_training
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.score_users import SCORE, SCORE_CHALLENGER
 from segadmin.workflows.scored import GateOutput
-from segadmin.workflows.scoring import score
+from segadmin.workflows.segment_profiles import SEGMENT_PROFILES
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, training_texts
 from segadmin.workflows.training_data import (
     PreparedTraining,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 #: Stages that are skipped where the new model scores nobody.
-AFTER_GATE = ("score", "publish", "monitor", "canary")
+AFTER_GATE = ("score_challenger", "score", "publish", "canary", "monitor", "segment_profiles")
 
 
 class BaselinesOutput(StageOutput):
@@ -323,7 +324,7 @@ def gate(attempt: Attempt) -> StageResult:
         model_version_id=version_id,
         refresh=plan.refresh,
     )
-    skip = () if plan.share is not None else ("canary",) if promotes else AFTER_GATE
+    skip = () if plan.share is not None else ("score_challenger", "canary") if promotes else AFTER_GATE
     return StageResult(output, commit=commit, after=after, skip=skip)
 
 
@@ -340,10 +341,12 @@ register(
             Stage("evaluate", evaluate, "gpu", after=("finetune", "baselines"), cost=15),
             # Only now: while a model is trained, the nightly refresh goes on with the one before.
             Stage("gate", gate, "gpu", after=("evaluate",), holds="snapshot"),
-            Stage("score", score, "gpu", after=("gate",), per_buckets=True, cost=10),
+            replace(SCORE_CHALLENGER, after=("gate",)),
+            replace(SCORE, after=("gate", "score_challenger")),
             Stage("publish", publish, after=("score",)),
-            MONITOR,
             CANARY,
+            MONITOR,
+            SEGMENT_PROFILES,
         ),
         "Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment.",
     )

@@ -26,6 +26,19 @@ class ScoreOutput(StageOutput):
     canary_failure: str = ""  #: how the challenger failed: the champion has scored its users too
 
 
+class ChallengerOutput(StageOutput):
+    """What the challenger of a canary found out of its users of a range of buckets."""
+
+    stage: ClassVar[str] = "score_challenger"
+
+    buckets: tuple[int, int]  #: first and last
+    scores: StepFile | None = None  #: ``None``: there is no challenger, or it failed
+    unchanged: StepFile | None = None  #: see :class:`ScoreOutput`
+    read_users: int = 0
+    inference: dict[str, Any] = {}  #: how it computed
+    failure: str = ""  #: why the champion must score these users
+
+
 class GateOutput(StageOutput):
     """Whether a new model scores users from now on, and why."""
 

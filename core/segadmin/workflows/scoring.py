@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -13,7 +10,6 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
-from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.models.canary import CanaryShare, end_canary, running_canary
 from segadmin.models.manifest import manifest_of
@@ -28,22 +24,15 @@ from segadmin.workflows.follow_up import FOLLOW_UP, stages_to_skip
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
-from segadmin.workflows.scored import ScoreOutput, scoring_of
-from segadmin.workflows.textualize import TEXTUALIZE, lake_now, texts_to_score
+from segadmin.workflows.score_users import SCORE, SCORE_CHALLENGER
+from segadmin.workflows.segment_profiles import SEGMENT_PROFILES
+from segadmin.workflows.textualize import TEXTUALIZE, lake_now
 from segadmin.workflows.update_request import UpdateRequest, check_policy
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from datetime import datetime
 
-    import polars as pl
     from sqlmodel import Session
-
-    from segadmin.contracts.backbone import Classifier
-    from segadmin.inference.predictor import Predictor
-    from segadmin.workflows.scoring_groups import GroupTexts, ScoringGroup
-
-log = logging.getLogger(__name__)
 
 
 class Score(Request):
@@ -198,7 +187,7 @@ def prepare(attempt: Attempt) -> StageResult:
         ),
         commit=commit,
         skip=(
-            *(() if canary is not None else ("canary",)),
+            *(() if canary is not None else ("score_challenger", "canary")),
             *(stages_to_skip(request.policy) if isinstance(request, Refresh) else ()),
         ),
     )
@@ -220,153 +209,6 @@ def _refresh_plan(
         silent=isinstance(request, Refresh) and request.time.is_due(snapshot.everyone_read_at, end),
         margins=_margins(version) if isinstance(request, Refresh) and request.hysteresis else None,
     )
-
-
-def score(attempt: Attempt) -> StageResult:
-    """Let the model read the users whose text changed; while a canary is running, each user by the model that has it.
-
-    Memory is bounded: the texts of some buckets are read at a time. If the challenger of a canary fails, the canary is
-    stopped, and the champion scores its users.
-    """
-    import polars as pl
-
-    from segadmin.inference.scoring import SCORES
-    from segadmin.workflows.scoring_groups import MODEL_FAILURES, groups_of, texts_of_group
-
-    prepared, own = attempt.output(PreparedSegments), texts_to_score(attempt, attempt.buckets)
-    groups = groups_of(attempt.settings, prepared.text, scoring_of(attempt, prepared))
-    texts = [texts_of_group(attempt, prepared, group, own) for group in groups]
-    total, parts, failure = sum(each.users for each in texts), list[_Scored](), ""
-    for group, group_texts in zip(groups, texts, strict=True):
-        done = sum(part.read for part in parts)
-        try:
-            parts.append(_score_group(attempt, group, group_texts, done, total))
-        except MODEL_FAILURES as error:
-            if not group.is_canary:
-                raise
-            failure, stand_in = str(error), group.scored_by(groups[0])
-            log.warning("challenger failed", extra={"action": "canary", "version": group.version_id})
-            again = texts_of_group(attempt, prepared, stand_in, own)
-            parts.append(_score_group(attempt, stand_in, again, done, max(total, done + again.users)))
-    scored = pl.concat([pl.DataFrame(schema=SCORES), *(rows for part in parts for rows in part.rows)])
-    unchanged = [rows for part in parts for rows in part.unchanged]
-    champion, *challenger = parts
-    output = ScoreOutput(
-        buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
-        scores=attempt.write(scored.sort("bucket", "user_key"), "scores"),
-        rescored=scored.height,
-        carried=sum(part.read for part in parts) - scored.height,
-        unchanged=attempt.write(pl.concat(unchanged), "unchanged") if unchanged else None,
-        remark=champion.model.remark,
-        inference=champion.model.inference,
-        canary_inference=challenger[0].model.inference if challenger else {},
-        canary_failure=failure,
-    )
-
-    def commit(session: Session) -> Json:
-        """Stop the canary if its challenger failed, so that the next job does not try it again."""
-        running = running_canary(session, prepared.label_set)
-        if running is not None and groups[-1].canary == CanaryShare.of(running):
-            reason = f"the challenger failed while it scored users: segadmin jobs show {attempt.job_id}"
-            end_canary(session, running, CanaryState.STOPPED, reason, job=attempt.job_id)
-        return {}
-
-    return StageResult(output, commit=commit if failure else None)
-
-
-@dataclass
-class _Scored:
-    """What the model of a group has done with its users."""
-
-    model: _Model
-    rows: list[pl.DataFrame] = field(default_factory=list)  #: with the columns of ``SCORES``
-    unchanged: list[pl.DataFrame] = field(default_factory=list)  #: see :attr:`ScoreOutput.unchanged`
-    read: int = 0  #: users
-
-
-def _score_group(attempt: Attempt, group: ScoringGroup, texts: GroupTexts, before: int, total: int) -> _Scored:
-    """Let the model of a group read its users.
-
-    Args:
-        attempt: of the step.
-        group: the users and their model.
-        texts: of the users.
-        before: users who were read before, of ``total``.
-        total: users to be read.
-    """
-    from segadmin.inference.scoring import scored_batches
-
-    scored = _Scored(_Model(attempt, group.version_id))
-    for users in texts.pieces:
-        changed = _changed(attempt.settings, group, users)
-        if group.goes_on and "next_change" in users.columns:  # otherwise an older release has read them
-            same = users.join(changed, on="user_key", how="anti")
-            scored.unchanged.append(same.select("user_key", "next_change"))
-        if changed.height:
-            call, skipped = scored.model.call, before + scored.read + users.height - changed.height
-            scored.rows += scored_batches(
-                changed,
-                scored.model.predictor,
-                group.version_id,
-                call=call,
-                progress=attempt.progress,
-                before=skipped,
-                total=total,
-            )
-        scored.read += users.height
-    return scored
-
-
-def _changed(settings: Settings, group: ScoringGroup, users: pl.DataFrame) -> pl.DataFrame:
-    """Return those of ``users`` who are scored: without those whose text is the same although time passed."""
-    from segadmin.snapshots.read import assignments
-    from segadmin.snapshots.stale import to_score
-
-    if group.refresh is None or group.refresh.everyone:
-        return users
-    buckets = users["bucket"].unique().to_list()
-    return to_score(users, assignments(settings, group.refresh.snapshot_id, buckets=buckets))
-
-
-class _Model:
-    """The model of a scoring step, loaded when the first user is to be read."""
-
-    def __init__(self, attempt: Attempt, version_id: int) -> None:
-        self._attempt, self._version_id = attempt, version_id
-        self._plugins = load_plugins(attempt.settings)
-
-    @cached_property
-    def _version(self) -> ModelVersion:
-        with reading(self._attempt.settings) as session:
-            return session.get_one(ModelVersion, self._version_id)
-
-    def call(self, method: str = "predict") -> AbstractContextManager[None]:
-        """Return the context in which the backbone is called."""
-        return calling(self._attempt, self._plugins.find("backbone", self._version.backbone), method)
-
-    @cached_property
-    def predictor(self) -> Predictor:
-        """The model."""
-        from segadmin.inference.predictor import load_predictor
-
-        self._attempt.progress(0.0, "loading the model")
-        with self.call("load"):
-            return load_predictor(self._attempt.settings, self._plugins, self._version)
-
-    @property
-    def _classifier(self) -> Classifier | None:
-        """The backbone's classifier, if it was needed."""
-        return self.predictor.classifier if "predictor" in vars(self) else None
-
-    @property
-    def remark(self) -> str:
-        """What is worth knowing of how the model predicted."""
-        return self._classifier.remark if self._classifier else ""
-
-    @property
-    def inference(self) -> dict[str, Any]:
-        """How the model computed."""
-        return dict(self._classifier.inference) if self._classifier else {}
 
 
 def outcomes(attempt: Attempt) -> StageResult:
@@ -404,13 +246,14 @@ def outcomes(attempt: Attempt) -> StageResult:
 _BEFORE = (
     Stage("prepare", prepare, holds="snapshot"),
     TEXTUALIZE,
-    Stage("score", score, "gpu", after=("textualize",), per_buckets=True, cost=10),
+    SCORE_CHALLENGER,
+    SCORE,
 )
 register(
     Workflow(
         "score",
         Score,
-        (*_BEFORE, Stage("publish", publish, after=("score",)), MONITOR, CANARY),
+        (*_BEFORE, Stage("publish", publish, after=("score",)), CANARY, MONITOR, SEGMENT_PROFILES),
         "Score every user and publish a snapshot.",
     )
 )
@@ -422,8 +265,9 @@ register(
             *_BEFORE,
             Stage("outcomes", outcomes, after=("score",)),
             Stage("publish", publish, after=("outcomes",)),
-            MONITOR,
             CANARY,
+            MONITOR,
+            SEGMENT_PROFILES,
             FOLLOW_UP,
         ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",

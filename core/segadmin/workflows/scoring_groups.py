@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from segadmin.snapshots.stale import StaleUsers
+    from segadmin.storage.arrivals import EventChanges
+    from segadmin.storage.lake import Lake
     from segadmin.text.read_buckets import Selection
 
 #: What a model that cannot be used raises: another attempt would raise it too.
@@ -113,10 +115,21 @@ def stale_users(settings: Settings, group: ScoringGroup, buckets: range) -> Stal
         everyone=refresh.everyone,
         silent=refresh.silent,
         items_changed=refresh.items_changed,
+        changes=_event_changes(settings, lake, refresh.snapshot_id),
         words=item_words(load_plugins(settings), lake, plan.recipe) if refresh.items_changed else None,
         version_id=group.version_id,
         select=group.select,
     )
+
+
+def _event_changes(settings: Settings, lake: Lake, snapshot_id: int) -> EventChanges | None:
+    """Return how the events changed since a snapshot was made, if that is known."""
+    from segadmin.storage.arrivals import event_changes
+
+    with reading(settings) as session:
+        since = session.get_one(SegmentSnapshot, snapshot_id).lake_versions.get("events")
+    until = (lake.versions or {}).get("events")
+    return None if since is None or until is None or until < since else event_changes(lake, since, until)
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ def texts_of_group(attempt: Attempt, prepared: PreparedSegments, group: ScoringG
     if group.plan.recipe == prepared.recipe and group.in_place_of is None:
         return GroupTexts(own.select(pl.len()).collect().item(), _own_texts(attempt, group, own))
     to_read = _to_read(attempt.settings, group, attempt.buckets)
-    users = pl.concat([to_read.of_buckets(buckets) for buckets in to_read.groups(attempt.buckets)])
+    users = pl.concat([users for _, users in to_read.groups(attempt.buckets)])
     return GroupTexts(users.height, _read_texts(attempt, group, users))
 
 

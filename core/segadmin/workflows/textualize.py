@@ -103,12 +103,16 @@ def _rows_to_read(attempt: Attempt, prepared: Prepared) -> pl.DataFrame | None:
 def lake_now(settings: Settings) -> tuple[dict[str, int], datetime]:
     """Return the versions of the lake's tables, and the end of what they hold: just after the newest event.
 
+    Users who are being merged are one or two users in them, not something in between.
+
     Raises:
         DataError: there are no events.
     """
+    from segadmin.events.merge import settle_merges
     from segadmin.labels.label_sets import after, latest_event
     from segadmin.storage.lake import Lake
 
+    settle_merges(settings)
     versions = Lake.of(settings).current_versions()
     return versions, after(latest_event(Lake.of(settings, versions)))
 

@@ -124,6 +124,7 @@ def test_which_batches_are_tried(rows: int, least: int, tried: list[int]) -> Non
     assert seen == tried
 
 
+@pytest.mark.slow  # four processes import all that a training needs; test_launch has two
 def test_both_processes_restart_when_one_runs_out_of_memory(tmp_path: Path) -> None:
     left: list[list[str]] = []
 

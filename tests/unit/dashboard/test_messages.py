@@ -11,11 +11,11 @@ from segadmin.errors import DataError
 from segadmin.events.guess import propose
 from segadmin.events.import_request import ImportRequest
 from segadmin.monitoring.report import _alarms
-from segadmin.monitoring.volume import DayVolume, check_volumes
+from segadmin.monitoring.volume import Volume, check_volumes
 from segadmin.settings import Settings
 from segadmin_api.dashboard.messages import message_text
 
-FEW = DayVolume(day=date(2026, 1, 5), kind="purchase", events=534, expected=3746.0, missing=True)
+FEW = Volume(day=date(2026, 1, 5), kind="purchase", events=534, expected=3746.0, missing=True)
 
 
 def test_why_a_refresh_does_not_begin_is_translated() -> None:
@@ -23,7 +23,7 @@ def test_why_a_refresh_does_not_begin_is_translated() -> None:
         check_volumes([FEW])
     translated = message_text("zh", f"prepare: {refused.value}")
     assert translated.startswith(
-        "prepare：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
+        "准备：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
     )
     assert "强制继续" in translated
 
@@ -32,6 +32,9 @@ def test_alarms_of_drift_are_translated() -> None:
     [alarm] = _alarms([], [], [], [FEW])
     assert message_text("zh", alarm) == "2026-01-05 有 534 个事件（purchase），预期为 3,746 个。"
     assert message_text("en", alarm) == alarm
+    [alarm] = _alarms([], [], [], [FEW.model_copy(update={"days": 7})])
+    assert alarm == "The week until 2026-01-05 has 534 events (purchase), and 3,746 were expected."
+    assert message_text("zh", alarm) == "截至 2026-01-05 的一周有 534 个事件（purchase），预期为 3,746 个。"
 
 
 def test_what_is_uncertain_about_a_file_is_translated(settings: Settings, tmp_path: Path) -> None:

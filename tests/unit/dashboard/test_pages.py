@@ -37,10 +37,10 @@ ATTRIBUTES = frozenset(
     action aria-current aria-describedby aria-hidden aria-invalid aria-label autocomplete autofocus charset
     checked class cols content cx cy d data-chart data-choose data-copy data-done data-events data-lines
     data-save data-theme data-time defer enctype fill font-family font-size font-weight for formnovalidate
-    height hidden href hreflang http-equiv hx-get hx-select hx-swap hx-trigger id inputmode lang list max
+    height hidden href hreflang http-equiv hx-get hx-select hx-swap hx-target hx-trigger id inputmode lang list max
     maxlength method min name opacity open placeholder points preserveaspectratio r rel required role rows rx
     selected size spellcheck src step stroke stroke-dasharray stroke-width style tabindex text-anchor title type
-    value viewbox width x xmlns y
+    translate value viewbox width x xmlns y
     """.split()  # noqa: SIM905
 )
 

@@ -4,9 +4,13 @@ import re
 
 import pytest
 
+from segadmin.settings import Settings
+from segadmin_api.dashboard.names import ACTIONS, name_text, names
 from segadmin_api.dashboard.reader import LANGUAGES, preferred_language
 from segadmin_api.dashboard.texts import texts
 from segadmin_api.dashboard.translations import translations
+from segadmin_api.plugin_details import list_plugins, plugin_details, summary_of
+from tests.servers import ROOT
 
 #: Texts that are the same in every language.
 SAME = {"AUROC", "ECE"}
@@ -21,6 +25,22 @@ def test_every_text_is_translated_with_its_values(language: str) -> None:
         text for text, other in translated.items() if sorted(names.findall(text)) != sorted(names.findall(other))
     }
     assert not different
+
+
+def test_every_name_is_translated(settings: Settings) -> None:
+    built_in = [each for each in list_plugins(settings) if each.distribution.startswith("segadmin ")]
+    summaries = {summary_of(plugin_details(settings, each.kind, each.name).doc) for each in built_in}
+    assert len(summaries) > 40
+    known = names() | {("summary", summary) for summary in summaries}
+    assert {(context, name) for context, name in known if name_text("zh", name, context) == name} == set()
+
+
+def test_the_actions_are_those_that_are_recorded() -> None:
+    pattern = re.compile(r'\b(?:entry|record)\(\s*(?:settings, )?"([a-z_.]+)"')
+    paths = [path for folder in ("core", "api") for path in (ROOT / folder).rglob("*.py")]
+    recorded = {action for path in paths for action in pattern.findall(path.read_text())}
+    assert len(recorded) > 20
+    assert recorded <= set(ACTIONS)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import sys
 import polars as pl
 import pytest
 
+from segadmin.errors import DataError
 from segadmin.events.merge import list_merges, undo_merge
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
 from segadmin.storage.records import MergeState
 from tests.servers import PATH
 from tests.unit.events.test_merge import fill, items_of, lines, merge, put, rows
@@ -73,3 +75,21 @@ def test_a_merge_killed_at_a_change_is_completed(settings: Settings, part: int) 
     assert items_of(settings, "visitor") == ["a", "b", "c", "e"]
     assert rows(settings, "events").filter(pl.col("item") != "e").equals(before["events"])
     assert all(rows(settings, table).equals(before[table]) for table in ("labels", "users"))
+
+
+def test_an_undo_that_was_killed_is_asked_for_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    fill(settings)
+    before = rows(settings, "events")
+    merge(settings, ("visitor", "customer"))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("segadmin.events.merge.place_rows", killed)
+        undo_merge(settings, 1)
+    assert list_merges(settings)[0].state == MergeState.UNDOING
+    assert undo_merge(settings, 1).state == MergeState.UNDONE
+    assert rows(settings, "events").equals(before)
+    assert [each.action for each in entries(settings, "data")] == ["data.unmerge", "data.merge"]
+    with pytest.raises(DataError, match="Merge 1 was undone before"):
+        undo_merge(settings, 1)

@@ -27,10 +27,10 @@ def test_an_address_may_give_some_wrong_keys_and_then_one_every_few_seconds() ->
     clock = Clock()
     guesses = Guesses(clock)
     looked_at = 0
-    for second in range(3600):
+    for second in range(600):
         clock.now += 1.0
         looked_at += sum(not guess(guesses, "192.0.2.1", f"seg_{second:06}{n:02}") for n in range(100))
-    assert looked_at == pytest.approx(BURST + 3600 / REFILL_SECONDS, abs=1), "of 360,000"
+    assert looked_at == pytest.approx(BURST + 600 / REFILL_SECONDS, abs=1), "of 60,000"
     assert 0 < guesses.seconds_to_wait("192.0.2.1", "seg_another") <= REFILL_SECONDS
     assert guesses.seconds_to_wait("192.0.2.2", "seg_another") == 0
 
@@ -86,5 +86,4 @@ def test_what_is_remembered_is_bounded() -> None:
     for n in range(12_000):
         guesses.wrong(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", f"seg_{n}")
         guesses.right(f"seg_right_{n}")
-    assert len(guesses._right) == 10_000
-    assert len(guesses._by_address._buckets) == len(guesses._by_beginning._buckets) == 10_000
+    assert all(guesses._counts.size(kind) <= 10_100 for kind in ("right", "address", "beginning"))

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from segadmin.settings import Settings
+from segadmin_api.http.processes import ALONE
 from segadmin_api.http.server import _protocol
 
 PIECE, PIECES = bytes(2**20), 200
@@ -41,7 +42,7 @@ def endless() -> Endless:
 def port(endless: Endless) -> Iterator[int]:
     """A server whose clients have half a second to read on."""
     settings = Settings(web_body_seconds=0.5)
-    config = uvicorn.Config(endless, http=_protocol(settings), ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(endless, http=_protocol(settings, ALONE), ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

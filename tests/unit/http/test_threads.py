@@ -14,8 +14,8 @@ from segadmin.events.inbox import Inbox
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.records import Scope
-from segadmin_api.diagnosis import diagnose
 from segadmin_api.http.app import routes
+from segadmin_api.http.diagnosis import diagnose
 from segadmin_api.schemas.data import Finding
 
 EVENT = {"user": "u1", "kind": "view", "item": "lamp", "at": "2026-01-31T18:05:00Z"}

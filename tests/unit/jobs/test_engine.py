@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlmodel import Session
+from sqlmodel import Session, col, update
 
 from segadmin.errors import (
     BrokerUnavailable,
@@ -249,6 +249,57 @@ def test_a_step_that_was_lost_before_the_clock_was_set_back_is_given_back(
     assert step_of(engine_settings, job_id, "prepare").attempt == 2
 
 
+@pytest.mark.parametrize("began_in_future", [True, False])
+def test_a_step_that_failed_before_the_clock_was_set_back_is_tried_again(
+    engine_settings: Settings, messages: Messages, began_in_future: bool
+) -> None:
+    job_id = ask(engine_settings, messages).job.id or 0
+    attempt = claim(engine_settings, messages.take()[0], "me")
+    assert attempt is not None
+    fail(attempt, ValueError("no luck"))
+    ahead = timedelta(days=365)
+    with transaction(engine_settings) as session:
+        step = session.get_one(Step, attempt.step_id)
+        assert step.started_at is not None
+        assert step.not_before is not None
+        step.not_before += ahead
+        if began_in_future:
+            step.started_at += ahead
+    reap(engine_settings, messages)
+    assert messages.take() == [attempt.step_id]
+    assert claim(engine_settings, attempt.step_id, "second") is not None
+    assert step_of(engine_settings, job_id, "prepare").attempt == 2
+
+
+def test_a_job_for_a_later_time_waits_unless_it_was_saved_while_the_clock_was_ahead(
+    engine_settings: Settings, messages: Messages
+) -> None:
+    with transaction(engine_settings) as session:
+        later = now(session) + timedelta(days=2)
+    job = enqueue(engine_settings, messages, "probe", {}, not_before=later).job
+    reap(engine_settings, messages)
+    assert messages.take() == []
+    with transaction(engine_settings) as session:
+        session.get_one(Job, job.id).created_at += timedelta(days=1)
+    reap(engine_settings, messages)
+    assert len(messages.take()) == 1
+
+
+def test_waits_between_many_attempts_have_a_limit(engine_settings: Settings, messages: Messages) -> None:
+    settings = engine_settings.model_copy(update={"backoff_seconds": 5.0, "max_attempts": 1000})
+    job = ask(settings, messages).job
+    with transaction(settings) as session:
+        session.exec(update(Step).where(col(Step.job_id) == job.id).values(attempt=900))
+        before = now(session)
+    attempt = claim(settings, messages.take()[0], "me")
+    assert attempt is not None
+    fail(attempt, ValueError("no luck"))
+    step = step_of(settings, job.id or 0, "prepare")
+    assert step.state == StepState.READY
+    assert step.not_before is not None
+    assert timedelta(minutes=59) < step.not_before - before < timedelta(minutes=61)
+
+
 def test_a_lost_message_is_sent_again(engine_settings: Settings, messages: Messages) -> None:
     ask(engine_settings, messages)
     [step_id] = messages.take()  # and Redis comes back empty
@@ -288,6 +339,41 @@ def test_a_cancelled_job_unblocks_the_next(engine_settings: Settings, messages: 
     assert control.view(engine_settings, second).job.state == JobState.SUCCEEDED
     control.retry(engine_settings, messages, first)
     assert drain(engine_settings, messages, first).state == JobState.SUCCEEDED
+
+
+def test_what_follows_a_release_delays_no_other_job(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (
+        Stage("prepare", nothing, holds="snapshot"),
+        Stage("canary", nothing, after=("prepare",), may_fail=True),
+        Stage("publish", nothing, after=("prepare",), releases="snapshot"),
+        Stage("monitor", nothing, after=("publish",)),
+    )
+    monkeypatch.setitem(workflows(), "released", Workflow("released", Request, stages))
+    first, second = (enqueue(engine_settings, messages, "released", {"labels": "a"}).job.id or 0 for _ in range(2))
+
+    def run_one(stage: str) -> None:
+        [step] = [each for each in messages.take() if stage_of(engine_settings, each) == stage]
+        run_step(engine_settings, messages, step, "me")
+
+    run_one("prepare")
+    steps = {stage_of(engine_settings, each): each for each in messages.take()}
+    run_step(engine_settings, messages, steps["publish"], "me")
+    assert [stage_of(engine_settings, each) for each in messages.take()] == ["monitor"], "a stage before it is not done"
+    run_step(engine_settings, messages, steps["canary"], "me")
+    [prepare] = messages.take()
+    assert step_of(engine_settings, second, "prepare").id == prepare
+    assert control.view(engine_settings, first).job.state == JobState.RUNNING
+    run_step(engine_settings, messages, prepare, "me")
+    run_step(engine_settings, messages, step_of(engine_settings, first, "monitor").id or 0, "me")
+    assert control.view(engine_settings, first).job.state == JobState.SUCCEEDED
+    assert drain(engine_settings, messages, second).state == JobState.SUCCEEDED
+
+
+def stage_of(settings: Settings, step: int) -> str:
+    with transaction(settings) as session:
+        return session.get_one(Step, step).stage
 
 
 def test_the_reaper_starts_a_job_blocked_by_one_that_ended_unnoticed(

@@ -17,6 +17,7 @@ from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
+from segadmin.workflows.retrain import AFTER_GATE
 from tests.unit.jobs.conftest import Messages
 
 #: Seconds of each stage of a retrain; baselines and finetune run at the same time.
@@ -28,12 +29,13 @@ TOOK = {
     "evaluate": 30,
     "gate": 10,
     "score": 20,
-    "publish": 6,
-    "monitor": 2,
+    "publish": 8,
     "canary": 2,
+    "monitor": 2,
+    "segment_profiles": 2,
 }
-#: The longest path: all but the baselines.
-WHOLE = sum(TOOK.values()) - TOOK["baselines"]
+#: The longest path: all but the baselines, and one of the stages that follow a publication.
+WHOLE = sum(TOOK.values()) - TOOK["baselines"] - TOOK["monitor"] - TOOK["segment_profiles"]
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, mess
 
 
 def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, messages: Messages) -> None:
-    took = {"prepare": 1, "textualize": 60, "score": 20, "publish": 5, "monitor": 2, "canary": 2}
+    took = {"prepare": 1, "textualize": 60, "score": 20, "publish": 7, "canary": 2, "monitor": 2}
     _finished(engine_settings, messages, None, took, kind="score")
     job = enqueue(engine_settings, messages, "score", {}).job
     _run(engine_settings, job, 61, {"prepare": 1, "textualize": 1})
@@ -106,7 +108,7 @@ def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, mes
 def test_stages_that_are_skipped_count_nothing(engine_settings: Settings, retrain: Job) -> None:
     with transaction(engine_settings) as session:
         for step in _steps(session, retrain):
-            if step.stage in {"score", "publish", "monitor", "canary"}:
+            if step.stage in AFTER_GATE:
                 step.state = StepState.SKIPPED
     _run(engine_settings, retrain, 30, {"prepare": 1, "textualize": 1})
     assert _progress(engine_settings, retrain).done == pytest.approx(30 / (WHOLE - 30))
@@ -180,7 +182,7 @@ def test_the_percentage_never_decreases(engine_settings: Settings, messages: Mes
                     attempt.progress(fraction)
                     extend(attempt)
                     seen.append(_progress(engine_settings, job).done)
-            skipped = ("score", "publish", "monitor", "canary") if stage == "gate" else ()
+            skipped = AFTER_GATE if stage == "gate" else ()
             _succeed(engine_settings, job, stage, skipped)
             seen.append(_progress(engine_settings, job).done)
         assert seen == sorted(seen)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from segadmin.errors import DataError
-from segadmin.monitoring.volume import ALL_KINDS, DailyEvents, DayVolume, check_volumes
+from segadmin.monitoring.volume import ALL_KINDS, DailyEvents, Volume, check_volumes
 
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 DAYS = 70
@@ -33,7 +33,7 @@ def _events(
     return pl.concat(frames).lazy()
 
 
-def _volumes(events: pl.LazyFrame, **options: Any) -> list[DayVolume]:
+def _volumes(events: pl.LazyFrame, **options: Any) -> list[Volume]:
     newest = events.select(pl.col("at").max()).collect().item()
     return DailyEvents.of(events, newest).volumes(**options)
 
@@ -102,6 +102,55 @@ def test_a_new_shop_and_a_small_one_have_no_alarm() -> None:
     assert not any(volume.missing for volume in small)
 
 
+def test_a_rare_kind_that_ends_is_found_by_the_week() -> None:
+    """Some 40 purchases a day: no single day can be judged."""
+    ended = _events(scale=0.1, missing=dict.fromkeys(range(DAYS - 4, DAYS), 1.0))
+    (missing,) = (volume for volume in _volumes(ended) if volume.missing and volume.kind != ALL_KINDS)
+    assert (missing.day, missing.days, missing.kind) == (LAST, 7, "purchase")
+    assert missing.expected == pytest.approx(WEEK.sum() / 10, rel=0.1)
+    check_volumes([missing])  # is only reported
+
+
+def test_a_week_is_no_alarm_after_the_cause_was_fixed() -> None:
+    """The snapshot before went on without the missing days; since then all events are there."""
+    fixed = _events(scale=0.1, missing=dict.fromkeys(range(DAYS - 6, DAYS - 2), 1.0))
+    assert any(volume.missing for volume in _volumes(fixed, since=LAST - timedelta(days=4)))
+    assert not any(volume.missing for volume in _volumes(fixed, since=LAST - timedelta(days=1)))
+
+
+def test_what_is_too_rare_for_a_week_is_named_as_such() -> None:
+    volumes = _volumes(_events(scale=0.02, missing=dict.fromkeys(range(DAYS - 4, DAYS), 1.0)))
+    weeks = {volume.kind: volume for volume in volumes if volume.days == 7}
+    assert {kind: week.too_few for kind, week in weeks.items()} == {"purchase": True, "view": False, ALL_KINDS: False}
+    assert not any(volume.missing for volume in volumes)
+
+
+def test_a_kind_of_which_most_days_have_none_is_named_as_too_rare() -> None:
+    once_a_week = _events().with_columns(
+        kind=pl.when(pl.int_range(pl.len()) % 5_000 == 0).then(pl.lit("return")).otherwise("kind")
+    )
+    weeks = {volume.kind: volume for volume in _volumes(once_a_week) if volume.days == 7}
+    assert {kind: week.too_few for kind, week in weeks.items()} == {"return": True}
+
+
+def test_a_shop_that_is_closed_on_sundays_has_no_alarm() -> None:
+    for scale, weeks in ((1.0, False), (0.1, True)):
+        events = _events(scale=scale).filter(pl.col("at").dt.weekday() != 7)
+        monday = _events(days=DAYS + 1, scale=scale).filter(pl.col("at").dt.weekday() != 7)
+        for shop in (events, monday):
+            volumes = _volumes(shop)
+            assert not any(volume.missing for volume in volumes)
+            assert any(volume.days == 7 for volume in volumes) == weeks
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_weeks_of_rare_kinds_are_no_false_alarm(noise: float) -> None:
+    for seed in range(30):
+        for since in (None, LAST - timedelta(days=1)):
+            volumes = _volumes(_events(seed, noise=noise, scale=0.1), since=since)
+            assert [each for each in volumes if each.days == 7 and each.missing] == []
+
+
 def test_rare_kinds_are_checked_together() -> None:
     events = _events(scale=0.25).with_columns(kind=pl.format("{}-{}", "kind", pl.int_range(pl.len()) % 6))
     cut = events.filter((pl.col("at").dt.date() != LAST - timedelta(days=1)) | (pl.int_range(pl.len()) % 5 == 0))
@@ -110,7 +159,7 @@ def test_rare_kinds_are_checked_together() -> None:
 
 def test_the_message_names_three_of_many_days() -> None:
     volumes = [
-        DayVolume(day=date(2026, 3, 1 + n), kind="view", events=10, expected=1234.4, missing=True) for n in range(5)
+        Volume(day=date(2026, 3, 1 + n), kind="view", events=10, expected=1234.4, missing=True) for n in range(5)
     ]
     with pytest.raises(DataError, match=r"2026-03-03 has 10 events .* 1,234 were expected, .*2 times more"):
         check_volumes(volumes)

@@ -242,6 +242,35 @@ def test_what_could_not_be_published_is_published_by_the_next_refresh(
     assert row_of(shop, key)["segment"] == wanted
 
 
+def test_a_request_that_was_killed_and_is_repeated_counts_once(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed before it publishes what it has stored; the same words again publish it, and store nothing."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    key = find_user(shop, "user-7")
+    own = row_of(shop, key)["segment"]
+    wanted = another(own)
+    ends = datetime.now(UTC) + timedelta(days=90)
+    for ask, segment in (
+        (lambda: correct(shop, "user-7", wanted, "knows better", expires_at=ends, actor="anna"), wanted),
+        (lambda: withdraw(shop, "user-7", "told by mistake", actor="anna"), own),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr("segadmin.snapshots.corrections.publish_overrides", killed)
+            ask()
+        assert row_of(shop, key)["segment"] != segment
+        first, second = ask(), ask()
+        assert row_of(shop, key)["segment"] == segment
+        assert (first.snapshot_id, second.snapshot_id) == (current(shop).id, None)
+        assert first.correction.id == second.correction.id == 1
+        assert first.replaced is None
+    assert [each.action for each in audit.entries(shop, "users")] == ["users.withdraw", "users.correct"]
+    assert followed(shop) == segments_of(shop, current(shop).id or 0)
+    again = correct(shop, "user-7", wanted, "for another reason", expires_at=ends, actor="anna")
+    assert correct(shop, "user-7", wanted, "for another reason", actor="bert").replaced == again.correction.id
+
+
 def test_many_corrections_do_not_make_a_snapshot_of_ever_more_parts(shop: Settings) -> None:
     for n in range(70):
         correct(shop, f"user-{n}", SEGMENTS[n % 3], "one of many")

@@ -6,19 +6,22 @@ import json
 from datetime import timedelta
 
 import polars as pl
+import pytest
 from sqlmodel import update
 
+from segadmin.events import merge_rows
 from segadmin.events.erase import forget
 from segadmin.events.keys import show_key
-from segadmin.events.merge import UserPair, merge_users, undo_merge
+from segadmin.events.merge import UserPair, list_merges, merge_users, undo_merge
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import diff
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
+from segadmin.storage import audit
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job, JobState, SegmentSnapshot
+from segadmin.storage.records import Job, JobState, MergeState, SegmentSnapshot
 from tests.conftest import Cli
 from tests.feeds import replayed, segments_of
 from tests.planted import START, Run, planted_users
@@ -43,6 +46,34 @@ def _merge(settings: Settings) -> tuple[list[int], list[int]]:
 def _with_recent_events(settings: Settings, keys: list[int]) -> int:
     recent = Lake.of(settings).scan("events").filter(pl.col("at") >= START + timedelta(weeks=10))
     return int(recent.filter(pl.col("came_as").is_in(keys)).collect()["user_key"].n_unique())
+
+
+@pytest.mark.parametrize("table", ["merged_users", "events", "users"])
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_refresh_completes_a_merge_that_was_killed(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch, table: str, undone: bool
+) -> None:
+    names, keys = (planted_users(shop).head(2)[column].to_list() for column in ("user", "user_key"))
+    if undone:
+        merge_users(shop, [UserPair(*names)])
+        Run(shop, "refresh", {"time": "on-event"}).all()
+    real = merge_rows._replace
+
+    def killed(lake: Lake, name: str, *frames: pl.DataFrame) -> None:
+        real(lake, name, *frames)
+        if name == table:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(merge_rows, "_replace", killed)
+        undo_merge(shop, 1) if undone else merge_users(shop, [UserPair(*names)])
+    number = Run(shop, "refresh", {"time": "on-event"}).all().inputs["publish"][0]["snapshot_id"]
+    assert [merge.state for merge in list_merges(shop)] == [MergeState.UNDONE if undone else MergeState.MERGED]
+    published = set(assignments(shop, number).collect()["user_key"])
+    assert published == set(Lake.of(shop).scan("users").collect()["user_key"])
+    assert (keys[0] in published, keys[1] in published) == (undone, True)
+    entries = audit.entries(shop, "data")
+    assert [each.action for each in entries] == (["data.unmerge", "data.merge"] if undone else ["data.merge"])
 
 
 def test_the_merged_leave_and_the_others_are_scored_again(shop: Settings, cli: Cli) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from sqlmodel import col, update
 
+from segadmin.jobs.control import view
 from segadmin.settings import Settings
 from segadmin.snapshots.profile_estimates import with_intervals
 from segadmin.snapshots.profile_sums import HOUR, NAME, sum_up
 from segadmin.snapshots.profiles import find_profiles
 from segadmin.snapshots.read import find_snapshot, segments_of, summaries
 from segadmin.snapshots.segment_profile import SegmentProfile
-from segadmin.storage.database import reading
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import SegmentSnapshot
+from segadmin.storage.records import SegmentSnapshot, Step, StepState
 from segadmin.storage.schema import time_literal
 from segadmin.text.recipe import Window
-from tests.planted import LABELS, Run, more_weeks, planted_users
+from tests.planted import LABELS, Run, more_weeks, planted_users, through_the_engine
 
 
 def profiles(settings: Settings) -> dict[str, SegmentProfile]:
@@ -71,6 +74,50 @@ def test_profiles_hold_until_the_next_day(shop: Settings) -> None:
     assert profiles(shop)["high"].as_of > first["high"].as_of
     with reading(shop) as session:
         assert find_profiles(session, session.get_one(SegmentSnapshot, 1)) == first
+
+
+def test_profiles_do_not_delay_the_snapshot(shop: Settings) -> None:
+    """Until they are computed, those of the snapshot before hold; one that was published meanwhile gets them too."""
+    before = profiles(shop)
+    more_weeks(shop, planted_users(shop), range(14, 15))
+    first = Run(shop, "refresh", {"force": True}).until("segment_profiles")
+    assert profiles(shop) == before
+    with reading(shop) as session:
+        taken_over = [row.distinctive for row in summaries(session, 2)]
+        assert taken_over == [row.distinctive for row in summaries(session, 1)]
+    more_weeks(shop, planted_users(shop).head(5), range(15, 16))
+    second = Run(shop, "refresh", {"time": "on-event", "force": True}).until("segment_profiles")
+    first.all()
+    assert profiles(shop)["high"].as_of > before["high"].as_of
+    with reading(shop) as session:
+        assert find_profiles(session, session.get_one(SegmentSnapshot, 2)) == profiles(shop)
+        rows = [[row.distinctive for row in summaries(session, number)] for number in (2, 3)]
+    assert rows[0] == rows[1]
+    assert rows[0] != taken_over
+    assert second.inputs["publish"][0]["snapshot_id"] == 3
+
+
+DAILY = {"monitor", "segment_profiles"}
+
+
+def after(settings: Settings, time: timedelta) -> set[StepState]:
+    """Let a user do something after this time, and refresh; return the states of what follows the snapshot."""
+    lake = Lake.of(settings)
+    newest = lake.latest_event
+    assert newest is not None
+    event = lake.scan("events").head(1).collect()
+    lake.append("events", event.with_columns(at=pl.lit(newest + time), event_id=pl.lit(newest.microsecond + 1)))
+    job = through_the_engine(settings, "refresh", {"labels": LABELS, "time": "on-event", "force": True})
+    return {step.state for step in view(settings, job).steps if step.stage in DAILY}
+
+
+def test_what_follows_a_snapshot_follows_once_a_day(shop: Settings) -> None:
+    assert after(shop, timedelta(days=1)) == {StepState.SUCCEEDED}
+    assert after(shop, timedelta(seconds=1)) == {StepState.SKIPPED}
+    assert after(shop, timedelta(days=1)) == {StepState.SUCCEEDED}
+    with transaction(shop) as session:
+        session.exec(update(Step).where(col(Step.stage).in_(DAILY)).values(state=StepState.FAILED))
+    assert after(shop, timedelta(seconds=1)) == {StepState.SUCCEEDED}, "what failed follows the next one"
 
 
 def test_users_are_counted_by_their_probability(shop: Settings) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -11,11 +12,15 @@ from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause, TimePolicy
 from segadmin.snapshots.read import assignments
+from segadmin.snapshots.stale import StaleUsers
 from segadmin.snapshots.user import history
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState, SegmentSnapshot
-from tests.planted import LABELS, START, Run, more_weeks, planted_users
+from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.scored import scoring_of
+from segadmin.workflows.scoring_groups import groups_of, stale_users
+from tests.planted import BUCKETS, LABELS, START, Run, more_weeks, planted_users
 
 ON_EVENT = {"time": "on-event"}
 
@@ -207,3 +212,58 @@ def test_a_snapshot_is_whole_if_another_became_current_meanwhile(shop: Settings)
     assert both[0].equals(both[1])
     with transaction(shop) as session:
         assert pointed(session, current_snapshot(LABELS)) == 3
+
+
+def _stale(settings: Settings) -> StaleUsers:
+    """Return who a refresh would read now."""
+    attempt = Run(settings, "refresh", {}).until("textualize").attempts("textualize")[0]
+    prepared = attempt.output(PreparedSegments)
+    [group] = groups_of(settings, prepared.text, scoring_of(attempt, prepared))
+    return stale_users(settings, group, range(BUCKETS))
+
+
+def _both_ways(stale: StaleUsers) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the cause of each user, by what came in since, and by comparing the events of all."""
+    known, compared = (
+        pl.concat([users for _, users in each.groups(range(BUCKETS))]) for each in (stale, replace(stale, changes=None))
+    )
+    return dict(known.select("user_key", "cause").iter_rows()), dict(compared.select("user_key", "cause").iter_rows())
+
+
+def test_the_log_tells_the_same_as_comparing_all_events(shop: Settings) -> None:
+    lake, users = Lake.of(shop), planted_users(shop)
+    more_weeks(shop, users.head(9), range(14, 15))
+    late = lake.scan("events").filter(pl.col("user_key") == users["user_key"][20]).collect().head(1)
+    lake.append("events", late.with_columns(at=pl.lit(START + timedelta(weeks=13)), event_id=pl.lit(4711)))
+    old = lake.scan("events").filter(pl.col("user_key") == users["user_key"][30]).collect().head(1)
+    lake.append("events", old.with_columns(at=pl.lit(START - timedelta(weeks=60)), event_id=pl.lit(4712)))
+    lake.compact("events")
+    stale = _stale(shop)
+    assert stale.changes is not None
+    assert not stale.changes.rewritten
+    known, compared = _both_ways(stale)
+    assert known == compared
+    events = {user for user, cause in known.items() if cause == Cause.EVENTS}
+    assert users["user_key"][20] in events
+    assert users["user_key"][30] not in events
+
+
+def test_where_events_were_removed_all_are_compared(shop: Settings) -> None:
+    lake, users = Lake.of(shop), planted_users(shop)
+    lost = users.row(0, named=True)
+    lake.delete("events", f"user_key = {lost['user_key']} AND at > '{START + timedelta(weeks=12):%Y-%m-%d}T00:00:00Z'")
+    more_weeks(shop, users.tail(3), range(14, 15))
+    stale = _stale(shop)
+    assert stale.changes is not None
+    assert stale.changes.rewritten == {lost["bucket"]}
+    known, compared = _both_ways(stale)
+    assert known == compared
+    assert known[lost["user_key"]] == Cause.EVENTS
+
+
+def test_without_the_log_all_are_compared(shop: Settings) -> None:
+    more_weeks(shop, planted_users(shop).head(3), range(14, 15))
+    Lake.of(shop).drop_history("events")
+    stale = _stale(shop)
+    assert stale.changes is None
+    assert len(_causes(Run(shop, "refresh", ON_EVENT).all())) == 3

@@ -321,11 +321,11 @@ def test_the_champion_scores_the_users_of_a_challenger_that_fails(shop: Settings
 def test_a_challenger_that_fails_only_in_some_buckets_keeps_its_rows_of_the_others(shop: Settings) -> None:
     retrain(shop, seed=5, canary=SHARE, canary_days=60).all()
     more_weeks(shop, planted_users(shop), range(14, 15), seed=3)
-    run = Run(shop, "refresh", {}).until("score")
-    first, second = run.attempts("score")
+    run = Run(shop, "refresh", {}).until("score_challenger")
+    first, second = run.attempts("score_challenger")
     done = run.finish(run.call(first))
     make_unreadable(shop, 2)
-    run.inputs["score"] = [done, run.finish(run.call(second))]
+    run.inputs["score_challenger"] = [done, run.finish(run.call(second))]
     run.all()
     rows, share = rows_of(shop, current(shop)[1] or 0), CanaryShare.of(canary_of(shop))
     in_first = rows["bucket"].is_in(list(first.buckets))

@@ -11,15 +11,21 @@ from sqlmodel import select, update
 from segadmin.errors import StorageError
 from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of, show_key
+from segadmin.jobs.dispatch import StepMessage
+from segadmin.jobs.run import run_step
 from segadmin.models import aliases
 from segadmin.models.aliases import champion, current_snapshot, pointed
 from segadmin.models.registry import roll_back_champion
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct
 from segadmin.snapshots.feeds import add_feed
+from segadmin.snapshots.read import assignments
+from segadmin.snapshots.user import find_user
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job, JobState, SnapshotSwitch
+from segadmin.storage.records import Job, JobState, SnapshotSwitch, utcnow
+from segadmin.workflows.deliver import PAUSE, enqueue_deliveries
 from segadmin.workflows.follow_promotion import follow
 from tests.conftest import Cli
 from tests.feeds import Receiver, replayed, segments_of
@@ -117,3 +123,24 @@ def test_records_that_cannot_be_written_come_later(two_champions: Settings, monk
 
 def _fail(*_: object) -> None:
     raise StorageError("the disk is full")
+
+
+def test_what_follows_a_promotion_is_done_although_its_process_was_killed(two_champions: Settings) -> None:
+    """The correction was made after the snapshot to which the rollback leads."""
+    settings = two_champions
+    correct(settings, "user-7", "high", "knows better")
+    roll_back_champion(settings)  # and here it is killed
+    assert current(settings) == (1, 1)
+    with transaction(settings) as session:
+        session.exec(update(SnapshotSwitch).values(created_at=utcnow() - 2 * PAUSE))
+    messages: list[StepMessage] = []
+    assert len(enqueue_deliveries(settings, messages.extend)) == 1
+    for message in messages:
+        run_step(settings, lambda _: None, message.step_id, "me")
+    _, snapshot = current(settings)
+    assert snapshot is not None
+    key = find_user(settings, "user-7")
+    row = assignments(settings, snapshot).filter(pl.col("user_key") == key).collect().row(0, named=True)
+    assert (row["segment"], row["overridden_by"]) == ("high", "correction")
+    assert replayed(feed_of(settings)) == segments_of(settings, snapshot)
+    assert enqueue_deliveries(settings, messages.extend) == []

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from sqlmodel import select
 
 from segadmin.events.inbox import Inbox
+from segadmin.events.mapping import Mapping
 from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
 from segadmin.jobs.requests import check_request
@@ -15,9 +20,10 @@ from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job
+from segadmin.storage.records import Job, Step, utcnow
 from segadmin.storage.store import open_store
 from segadmin.workflows.inbox_retry import PAUSE, failed_import
+from segadmin_api import inbox_import
 from segadmin_worker.app import app
 from segadmin_worker.schedule import SqlScheduler
 from tests.conftest import Cli
@@ -100,3 +106,66 @@ def test_an_import_that_failed_is_given_a_pause_and_one_that_a_later_one_replace
     wait_a_pause(settings, second)
     tick()
     assert (state_of(settings, first), state_of(settings, second)) == ("failed", "queued"), "one takes all"
+
+
+def test_events_whose_server_was_killed_before_it_enqueued_their_import_are_imported(
+    settings: Settings, import_posted: Callable[[str], Job]
+) -> None:
+    open_store(settings)
+    post(settings, event("u1"))
+    first = import_posted("1")
+    batch = post(settings, event("u2"))
+    tick()
+    assert failed_import(settings) is None
+    assert imports_of(settings) == [first.id], "a moment ago"
+    wait_a_pause(settings, first)
+    tick()
+    assert imports_of(settings) == [first.id], "whoever stored them may be about to enqueue their import"
+    long_ago = time.time() - 2 * PAUSE.total_seconds()
+    os.utime(batch, (long_ago, long_ago))
+    tick()
+    tick()
+    [_, second] = imports_of(settings)
+    run_step(settings, lambda _: None, second, "me")
+    assert set(Lake.of(settings).scan("users").collect()["user"]) == {"u1", "u2"}
+    assert not Inbox.of(settings).batches()
+
+
+def test_a_slot_that_comes_again_after_the_clock_was_set_back_is_imported_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(settings)
+    mapping = Mapping()
+    for user in ("u1", "u2"):
+        post(settings, event(user))
+        inbox_import._import_at.cache_clear()  # another process
+        inbox_import._import_at(settings, 1_700_000_000.0, mapping.model_dump_json())
+        newest = imports_of(settings)[-1]
+        inbox_import._import_at.cache_clear()
+        inbox_import._import_at(settings, 1_700_000_000.0, mapping.model_dump_json())
+        assert imports_of(settings)[-1] == newest, "one import for all that is posted until it begins"
+        run_step(settings, lambda _: None, newest, "me")
+    assert len(imports_of(settings)) == 2
+    assert set(Lake.of(settings).scan("users").collect()["user"]) == {"u1", "u2"}
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_slots_follow_the_clock_of_the_database(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """A server whose clock is wrong: its imports would wait for hours, or begin before all of their slot is posted."""
+    open_store(settings)
+    moments = [utcnow() + timedelta(hours=hours)]
+    monkeypatch.setattr(inbox_import, "now", lambda _: moments[0])
+    inbox_import._slots.cache_clear()
+    inbox_import.import_soon(settings, Mapping())
+    inbox_import._slots.cache_clear()
+    with transaction(settings) as session:
+        due = session.exec(select(Step.not_before)).one()
+    assert due is not None
+    assert timedelta() < due - moments[0] <= timedelta(seconds=settings.inbox_seconds + 1)
+
+
+def imports_of(settings: Settings) -> list[int]:
+    with transaction(settings) as session:
+        return [number or 0 for number in session.exec(select(Job.id).order_by(Job.id)).all()]  # type: ignore[arg-type]

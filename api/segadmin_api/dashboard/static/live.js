@@ -9,11 +9,20 @@
   // What somebody has begun is not disturbed: a form that is open, and jobs that are chosen.
   const isInUse = () => content().querySelector("details.action[open], td input:checked") !== null;
   let missed = false;
+  let isEnd = false;
 
   function load(whatever) {
     missed = !whatever && (document.hidden || isInUse());
+    isEnd = whatever;
     if (!missed) content().dispatchEvent(new Event("changed"));
   }
+
+  // A form may have been opened while the answer was on its way.
+  document.addEventListener("htmx:before:swap", (event) => {
+    if (event.target !== content() || isEnd || !isInUse()) return;
+    missed = true;
+    event.preventDefault();
+  });
 
   function poll() {
     const timer = setInterval(() => (isLive() ? load(false) : clearInterval(timer)), SECONDS * 1000);

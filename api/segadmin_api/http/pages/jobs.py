@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query, Request
@@ -23,6 +24,7 @@ from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import Number, forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, reader_of
+from segadmin_api.http.v1.job_checks import check_asked, retry_problem
 from segadmin_api.schemas.jobs import MOST_NUMBERS
 from segadmin_worker.client import dispatcher
 
@@ -56,6 +58,7 @@ def list_jobs(
 def show_job(request: Request, job: Number, reader: PageReader) -> HTMLResponse:
     """Show a job with its stages and curves."""
     settings = settings_of(request)
+    load_plugins(settings)  # they may bring kinds
     return html_response(jobs.page(settings, control.view(settings, job), online=True, reader=reader))
 
 
@@ -85,7 +88,8 @@ def change_jobs(request: Request, form: OperatorForm) -> HTMLResponse:
     if what == "cancel":
         result = bulk.cancel_all(settings, dispatcher(settings), selection)
     else:
-        result = bulk.retry_all(settings, dispatcher(settings), selection, MOST_NUMBERS)
+        refusal = partial(retry_problem, request)
+        result = bulk.retry_all(settings, dispatcher(settings), selection, MOST_NUMBERS, refusal=refusal)
     return html_response(job_list.bulk_page(what, result, form.back, reader_of(request)))
 
 
@@ -101,6 +105,7 @@ def cancel_job(request: Request, job: Number, form: OperatorForm) -> RedirectRes
 def retry_job(request: Request, job: Number, form: OperatorForm) -> RedirectResponse:
     """Retry a job; with ``from_start`` also the steps that succeeded."""
     settings = settings_of(request)
+    check_asked(request, control.view(settings, job).job)
     from_start = form.text("from_start") == "true"
     control.retry(settings, dispatcher(settings), job, from_start=from_start)
     return go_to(f"/jobs/{job}", text_of(reader_of(request), "The job continues."))

@@ -33,7 +33,7 @@ from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.jobs import OperatorForm
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, reader_of
-from segadmin_api.http.v1.jobs import ADMIN_KINDS, check_kind, check_options
+from segadmin_api.http.v1.job_checks import check_kind, kind_problem, option_problems
 from segadmin_api.request_forms import form_of, read_form, with_errors
 from segadmin_worker.client import dispatcher
 
@@ -52,7 +52,7 @@ _OF_REQUEST = (ConfigurationError, DataError, PluginNotFound)
 def list_kinds(request: Request, reader: PageReader) -> HTMLResponse:
     """Show the kinds of jobs, and what each does."""
     load_plugins(settings_of(request))
-    kinds = [(workflows()[kind], _may_ask(request, kind)) for kind in offered_kinds()]
+    kinds = [(workflows()[kind], not kind_problem(request, kind)) for kind in offered_kinds()]
     return html_response(job_forms.kinds_page(kinds, reader))
 
 
@@ -82,7 +82,6 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
     workflow = _workflow(request, settings, kind)
     given = {name.removeprefix(PREFIX): form.text(name) for name in form.fields if name.startswith(PREFIX)}
     options, problems, filled = read_form(workflow.request, given)
-    check_options(request, options)
     new = NewJob(
         workflow,
         filled,
@@ -91,9 +90,11 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
         suggestions=suggestions(settings),
     )
     try:
-        problems = field_problems(kind, options) | problems
+        refused = option_problems(request, options)
+        problems = field_problems(kind, options) | problems | refused
         if problems:
-            return _again(request, replace(new, fields=with_errors(filled, problems), problem=problems.get("", "")))
+            again = replace(new, fields=with_errors(filled, problems), problem=problems.get("", ""))
+            return _again(request, again, 403 if refused else 422)
         if form.text("do") == "estimate":
             return _again(request, replace(new, cost=estimate(settings, kind, options)), 200)
         done = ask(
@@ -149,10 +150,6 @@ def _workflow(request: Request, settings: Settings, kind: str) -> Workflow:
         raise HTTPException(404, str(error)) from None
     check_kind(request, kind)
     return workflow
-
-
-def _may_ask(request: Request, kind: str) -> bool:
-    return kind not in ADMIN_KINDS or Scope.ADMIN in request.state.key.opens.includes
 
 
 def _options_of(settings: Settings, kind: str, number: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, reader_of
+from segadmin_api.http.v1.job_checks import check_asked
 from segadmin_worker.client import dispatcher
 
 router, forms = pages_router(), forms_router()
@@ -33,5 +34,6 @@ def retry(request: Request, form: Annotated[Form, Depends(RequiresForm(Scope.OPE
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise HTTPException(422, f"job: {number!r} is not the number of a job. Load the page again.")
     settings = settings_of(request)
+    check_asked(request, control.view(settings, int(number)).job)
     control.retry(settings, dispatcher(settings), int(number))
     return go_to("/", text_of(reader_of(request), "Job %(number)s runs again.", number=number))

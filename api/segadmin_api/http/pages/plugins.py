@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 from fastapi.responses import HTMLResponse
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.settings import Settings
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import plugins
-from segadmin_api.diagnosis import check_plugin
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import text_of
+from segadmin_api.http.diagnosis import check_plugin
 from segadmin_api.http.forms import Form, RequiresForm
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
 from segadmin_api.plugin_details import list_plugins as registered
 from segadmin_api.plugin_details import plugin_details
+from segadmin_api.schemas.data import PluginDetails
 
 router, forms = pages_router(), forms_router()
 AdminForm = Annotated[Form, Depends(RequiresForm(Scope.ADMIN))]
@@ -36,7 +41,7 @@ def list_plugins(request: Request, reader: PageReader) -> HTMLResponse:
 @router.get("/plugins/{kind}/{name}")
 def show_plugin(request: Request, kind: Kind, name: Name, reader: PageReader) -> HTMLResponse:
     """Show a plugin with its options."""
-    return html_response(plugins.page(plugin_details(settings_of(request), kind, name), reader))
+    return html_response(plugins.page(_details(settings_of(request), kind, name, reader), reader))
 
 
 @forms.post("/plugins/{kind}/{name}/check")
@@ -44,4 +49,8 @@ def check(request: Request, kind: Kind, name: Name, form: AdminForm) -> HTMLResp
     """Run the contract tests of a plugin, and show what they found."""
     settings, reader = settings_of(request), on_page(reader_of(request), form.back)
     result = check_plugin(settings, kind, name)
-    return html_response(plugins.page(plugin_details(settings, kind, name), reader, result))
+    return html_response(plugins.page(_details(settings, kind, name, reader), reader, result))
+
+
+def _details(settings: Settings, kind: str, name: str, reader: Reader) -> PluginDetails:
+    return plugin_details(settings, kind, name, partial(text_of, reader))

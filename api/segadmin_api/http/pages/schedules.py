@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query, Request, Response
@@ -12,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, Stale
 from segadmin.jobs import schedules as engine
-from segadmin.jobs.registry import workflow_of
+from segadmin.jobs.registry import workflow_of, workflows
 from segadmin.settings import Settings
 from segadmin.storage.records import Schedule, Scope
 from segadmin.urls import mask_secrets
@@ -27,10 +28,11 @@ from segadmin_api.http.pages.new_jobs import PREFIX, suggestions
 from segadmin_api.http.pages.notices import enqueued
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader, on_page, reader_of
-from segadmin_api.http.v1.jobs import check_kind, check_options
+from segadmin_api.http.v1.job_checks import check_asked, kind_problem, option_problems
 from segadmin_api.http.v1.schedules import check_etag
+from segadmin_api.request_forms import with_errors
 from segadmin_api.schedule_etag import schedule_etag
-from segadmin_api.schedule_form import ScheduleForm, check_form, fields_of
+from segadmin_api.schedule_form import CheckedSchedule, ScheduleForm, check_form, fields_of
 from segadmin_worker.client import dispatcher
 
 router, forms = pages_router(), forms_router()
@@ -71,6 +73,7 @@ def edit_schedule(request: Request, reader: PageReader, name: Name, kind: Kind =
     settings = settings_of(request)
     load_plugins(settings)
     schedule = engine.view(settings, name).schedule
+    check_asked(request, schedule)
     form = ScheduleForm.of(schedule)
     is_other = kind not in {"", form.kind}
     if is_other:
@@ -87,9 +90,10 @@ def save(request: Request, form: OperatorForm) -> Response:
     settings, reader = settings_of(request), reader_of(request)
     written, etag = _written(form), form.text("etag")
     load_plugins(settings)
-    check_kind(request, written.kind)
+    if _shows_other_options(request, form):
+        return _with_options(request, written, form)
     checked = check_form(settings, written, was_objective=bool(etag) and _has_objective(settings, written.name))
-    check_options(request, checked.options)
+    may_ask = _check_scope(request, checked)
 
     def check(row: Schedule | None) -> None:
         if not etag and row is not None:
@@ -98,6 +102,7 @@ def save(request: Request, form: OperatorForm) -> Response:
             )
         if etag:
             _check(row, etag, reader)
+            check_asked(request, row)
 
     if checked.is_usable:
         try:
@@ -117,7 +122,8 @@ def save(request: Request, form: OperatorForm) -> Response:
         reader = on_page(reader, "/schedules/new")
         state = FormState(written, etag, checked.problems, checked.fields, suggestions(settings))
         page = schedules.form_page(state, reader)
-        return html_response(page, 412 if etag and "name" in checked.problems else 422)
+        refused = 403 if not may_ask else 422
+        return html_response(page, 412 if etag and "name" in checked.problems else refused)
     return go_to("/schedules", text_of(reader, "The schedule %(name)s is saved.", name=written.name))
 
 
@@ -132,14 +138,14 @@ def pause(request: Request, form: OperatorForm) -> Response:
 def resume(request: Request, form: OperatorForm) -> Response:
     """Go on from the next slot."""
     done = text_of(reader_of(request), "The schedule %(name)s goes on from its next slot.", name=form.text("name"))
-    return _change(request, form, done, engine.resume)
+    return _change(request, form, done, engine.resume, check=partial(check_asked, request))
 
 
 @forms.post("/schedules/delete")
 def delete(request: Request, form: OperatorForm) -> Response:
     """Delete a schedule; the jobs that it enqueued stay."""
     done = text_of(reader_of(request), "The schedule %(name)s is deleted.", name=form.text("name"))
-    return _change(request, form, done, engine.remove, back="/schedules")
+    return _change(request, form, done, engine.remove, back="/schedules", check=partial(check_asked, request))
 
 
 @forms.post("/schedules/run")
@@ -151,7 +157,7 @@ def run(request: Request, form: OperatorForm) -> Response:
 
     def check(row: Schedule | None) -> None:
         is_current(row)
-        check_kind(request, row.kind if row is not None else "")
+        check_asked(request, row)
 
     try:
         done = engine.run(settings, dispatcher(settings), name, check=check)
@@ -163,15 +169,37 @@ def run(request: Request, form: OperatorForm) -> Response:
 
 
 def _change(
-    request: Request, form: Form, notice: str, change: Callable[..., object], back: str | None = None
+    request: Request,
+    form: Form,
+    notice: str,
+    change: Callable[..., object],
+    *,
+    back: str | None = None,
+    check: engine.Check = lambda _row: None,
 ) -> Response:
-    """Change a schedule if it is still as the page has shown it."""
+    """Change a schedule if it is still as the page has shown it, and ``check`` allows it."""
     settings, reader, name = settings_of(request), reader_of(request), form.text("name")
+    is_current = _checked(form, reader)
+
+    def check_all(row: Schedule | None) -> None:
+        is_current(row)
+        check(row)
+
     try:
-        change(settings, name, check=_checked(form, reader))
+        change(settings, name, check=check_all)
     except Stale as error:
         return _refused(settings, reader, error)
     return go_to(back or form.back, notice)
+
+
+def _check_scope(request: Request, checked: CheckedSchedule) -> bool:
+    """Return whether the key may ask for the jobs of a schedule; otherwise its form says why not."""
+    refused = option_problems(request, checked.options)
+    if problem := kind_problem(request, checked.form.kind):
+        checked.problems["kind"] = problem
+    if refused:
+        checked.fields = with_errors(checked.fields, refused)
+    return not (problem or refused)
 
 
 def _checked(form: Form, reader: Reader) -> engine.Check:
@@ -199,6 +227,23 @@ def _check(row: Schedule | None, etag: str, reader: Reader) -> None:
 def _refused(settings: Settings, reader: Reader, error: SegadminError) -> Response:
     page = schedules.list_page(_rows(settings), on_page(reader, "/schedules"), problem=mask_secrets(str(error)))
     return html_response(page, 412 if isinstance(error, Stale) else 422)
+
+
+def _shows_other_options(request: Request, form: Form) -> bool:
+    """Return whether a form has the options of another kind of job than the one that was chosen in it."""
+    kind = form.text("kind")
+    is_other = form.text("do") == "options" or form.text("options_of", kind) != kind
+    return is_other and kind in workflows() and not kind_problem(request, kind)
+
+
+def _with_options(request: Request, written: ScheduleForm, form: Form) -> Response:
+    """Show a form again with the options of its kind of job; nothing else that was written in it is lost."""
+    settings, reader, etag = settings_of(request), on_page(reader_of(request), "/schedules/new"), form.text("etag")
+    was_asked = form.text("do") == "options"
+    text = "These are the options of %(kind)s. Check them, and save again."
+    problems = {} if was_asked else {"kind": text_of(reader, text, kind=written.kind)}
+    state = FormState(written, etag, problems, fields_of(written.kind), suggestions(settings))
+    return html_response(schedules.form_page(state, reader), 200 if was_asked else 422)
 
 
 def _written(form: Form) -> ScheduleForm:

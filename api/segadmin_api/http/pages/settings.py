@@ -18,8 +18,8 @@ from segadmin.storage import database
 from segadmin.storage.records import Scope
 from segadmin_api.dashboard import server_settings
 from segadmin_api.dashboard.server_settings import Disk, ServerView
-from segadmin_api.diagnosis import diagnose
 from segadmin_api.effective_settings import effective_settings
+from segadmin_api.http.diagnosis import diagnose
 from segadmin_api.http.forms import Form, RequiresForm
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of

@@ -11,6 +11,7 @@ from segadmin.events.keys import show_key
 from segadmin.events.timeline import list_events
 from segadmin.labels.corrections import holds
 from segadmin.snapshots import corrections as core
+from segadmin.snapshots.export import with_user
 from segadmin.snapshots.read import find_snapshot
 from segadmin.snapshots.review import review as users_to_review
 from segadmin.storage import records
@@ -117,17 +118,23 @@ def list_corrections(
 def list_review(
     request: Request,
     labels: Labels = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most users.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Most users.")] = 20,
     *,
     ignore_value: Annotated[bool, Query(description="By uncertainty alone: all users are worth the same.")] = False,
+    user_ids: Annotated[bool, Query(description="With the shop's own ids.")] = False,
 ) -> Review:
     """List whom it pays most to look at and to correct: the model is unsure, and they spend much."""
     settings = settings_of(request)
     with reading(settings) as session:
         snapshot = find_snapshot(session, "current", labels)
-    rows = users_to_review(settings, snapshot, limit, by_value=not ignore_value).to_dicts()
-    record(settings, "users.review", f"snapshot {snapshot.id}", rows=len(rows), user_ids=False)
-    items = [UserToReview(**row | {"user_key": show_key(row["user_key"])}) for row in rows]
+    users = users_to_review(settings, snapshot, limit, by_value=not ignore_value)
+    rows = users.to_dicts()
+    ids = with_user(settings, users.lazy(), raw=True).collect()["user"] if user_ids else [None] * len(rows)
+    record(settings, "users.review", f"snapshot {snapshot.id}", rows=len(rows), user_ids=user_ids)
+    items = [
+        UserToReview(**row | {"user_key": show_key(row["user_key"])}, user=user)
+        for row, user in zip(rows, ids, strict=True)
+    ]
     return Review(label_set=snapshot.label_set, snapshot=snapshot.id or 0, items=items)
 
 

@@ -33,11 +33,14 @@ from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.http.v1.uploads import shown
-from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow
+from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow, Tables
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
-from segadmin_api.schemas.uploads import Dropped, Reason, Reasons, RetryRows, Upload
+from segadmin_api.schemas.quarantine import Dropped, Reason, Reasons, RetryRows
+from segadmin_api.schemas.uploads import Upload
+from segadmin_api.store_tables import store_tables
 
+tables = router("/tables", "imports")
 label_sets = router("/label-sets", "label sets")
 imports = router("/imports", "imports")
 quarantine = router("/quarantine", "imports")
@@ -49,6 +52,12 @@ OfReason = Annotated[Name | None, Query(description="Only rows with this reason.
 _deriving = threading.Lock()
 
 
+@tables.get("", dependencies=[allow(Scope.VIEWER)])
+def list_tables(request: Request) -> Tables:
+    """List the tables of the store with their numbers of rows."""
+    return Tables(items=store_tables(settings_of(request)))
+
+
 @label_sets.get("", dependencies=[allow(Scope.VIEWER)])
 def list_label_sets(request: Request) -> LabelSets:
     """List the label sets."""
@@ -57,7 +66,7 @@ def list_label_sets(request: Request) -> LabelSets:
     return LabelSets(items=[LabelSet.model_validate(row) for row in rows])
 
 
-@label_sets.get("/{name}", dependencies=[allow(Scope.VIEWER)])
+@label_sets.get("/{name:path}", dependencies=[allow(Scope.VIEWER)])
 def show_label_set(request: Request, name: LabelSetName) -> LabelSet:
     """Show a label set."""
     with reading(settings_of(request)) as session:
@@ -68,7 +77,7 @@ def show_label_set(request: Request, name: LabelSetName) -> LabelSet:
     return LabelSet.model_validate(row)
 
 
-@label_sets.put("/{name}", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+@label_sets.put("/{name:path}", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def derive_label_set(request: Request, name: LabelSetName, wanted: LabelRequest) -> LabelSet:
     """Derive labels from events, replacing a label set of the same name. It reads all events, which takes a while."""
     if not _deriving.acquire(blocking=False):

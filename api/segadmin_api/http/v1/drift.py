@@ -57,4 +57,5 @@ def show_drift(
 
 def _facts(report: records.DriftReport, snapshot: SegmentSnapshot) -> dict[str, Any]:
     metrics = report.estimate.get("metrics", {})
-    return report.model_dump() | {"label_set": snapshot.label_set, "as_of": snapshot.as_of, "metrics": metrics}
+    of = {"label_set": snapshot.label_set, "model_version_id": snapshot.model_version_id, "as_of": snapshot.as_of}
+    return report.model_dump() | of | {"distributions": len(report.findings), "metrics": metrics}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Body, Header, Path, Query, Request, Response
 
@@ -15,10 +14,13 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.enqueue import ask
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState, Scope
+from segadmin.training.study import SearchSummary
 from segadmin.urls import mask_all
+from segadmin.workflows.tune import trials_of
 from segadmin_api.http.problems import request_errors
+from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options, retry_problem
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, check_scope, enqueues, router, settings_of
+from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
 from segadmin_api.schemas.jobs import (
     MOST_FAILURES,
     MOST_NUMBERS,
@@ -44,10 +46,6 @@ from segadmin_api.schemas.pages import Page
 from segadmin_worker.client import dispatcher
 
 jobs = router("/jobs", "jobs")
-#: Kinds that read whatever the workers can reach, or delete data.
-ADMIN_KINDS = ("ingest", "retain")
-#: Options with addresses that workers connect to, or files that they write.
-_ADMIN_OPTIONS = ("tracker_options",)
 JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a job.")]
 IdempotencyKey = Annotated[
     str | None,
@@ -122,7 +120,9 @@ def cancel_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
 def retry_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
     """Retry the jobs of a filter, the oldest thousand; without `states` and `numbers`, those that can be retried."""
     settings = settings_of(request)
-    return _bulk_answer(bulk.retry_all(settings, dispatcher(settings), _selection(selected), MOST_NUMBERS))
+    refusal = partial(retry_problem, request)
+    result = bulk.retry_all(settings, dispatcher(settings), _selection(selected), MOST_NUMBERS, refusal=refusal)
+    return _bulk_answer(result)
 
 
 @jobs.get("/{job}", dependencies=[allow(Scope.VIEWER)])
@@ -144,6 +144,12 @@ def show_logs(
     return LogLines(items=list(map(LogLine.model_validate, lines)))
 
 
+@jobs.get("/{job}/trials", dependencies=[allow(Scope.VIEWER)])
+def show_trials(request: Request, job: JobNumber) -> SearchSummary:
+    """Show the trials of a hyperparameter search (a job of the kind `tune`), and the importance of each option."""
+    return trials_of(settings_of(request), job)
+
+
 @jobs.post("/{job}/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def cancel_job(request: Request, job: JobNumber) -> JobDetails:
     """Cancel a job; a running step stops within seconds, and completed steps are kept."""
@@ -156,23 +162,11 @@ def cancel_job(request: Request, job: JobNumber) -> JobDetails:
 def retry_job(request: Request, job: JobNumber, how: Annotated[RetryRequest | None, Body()] = None) -> Retried:
     """Run what failed or was cancelled again; results of the other steps are kept."""
     settings = settings_of(request)
+    check_asked(request, control.view(settings, job).job)
     from_start = how is not None and how.from_start
     retried = control.retry(settings, dispatcher(settings), job, from_start=from_start)
     lost = [LostOutput.model_validate(output) for output in retried.lost]
     return Retried(job=shown(control.view(settings, job)), lost=lost)
-
-
-def check_kind(request: Request, kind: str) -> None:
-    """Refuse a kind of job that reads files and addresses of the workers, or deletes events, to all but admins."""
-    if kind in ADMIN_KINDS:
-        check_scope(request, Scope.ADMIN, f"A job of the kind {kind}")
-
-
-def check_options(request: Request, options: Mapping[str, Any]) -> None:
-    """Refuse options that let workers connect to any address, or write any file, to all but admins."""
-    for name in _ADMIN_OPTIONS:
-        if options.get(name):
-            check_scope(request, Scope.ADMIN, f"The option {name}")
 
 
 def shown(line: JobLine) -> Job:

@@ -8,7 +8,7 @@ from fastapi import HTTPException, Path, Request
 
 from segadmin.errors import DataError
 from segadmin.events.keys import show_key
-from segadmin.events.merge import UserPair, list_merges, merge_users, undo_merge
+from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
 from segadmin.events.profile import Profile
 from segadmin.storage.records import Scope, UserMerge
 from segadmin.workflows.profile import latest_profile
@@ -16,7 +16,8 @@ from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.pages import Page
-from segadmin_api.schemas.uploads import Merge, MergeRequest, StoredProfile
+from segadmin_api.schemas.uploads import StoredProfile
+from segadmin_api.schemas.users import Merge, MergeRequest
 
 merges = router("/merges", "users")
 profile = router("/profile", "imports")
@@ -45,7 +46,7 @@ def merge(request: Request, wanted: MergeRequest) -> Merge:
         [done] = merge_users(settings_of(request), [pair], wait_seconds=WAIT_SECONDS)
         if done.merge is None or done.problem:
             raise DataError(done.problem or "The two are one user already, by other merges.")
-    return shown(done.merge)
+    return shown(done.merge).model_copy(update={"created": done.state is PairState.MERGED})
 
 
 @merges.post("/{number}/undo", dependencies=[allow(Scope.OPERATOR)], responses=changes())

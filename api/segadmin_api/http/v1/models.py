@@ -139,4 +139,5 @@ def _find(session: Session, version: str, labels: str | None) -> tuple[VersionLi
 
 def _facts(line: VersionLine) -> dict[str, Any]:
     evaluations = [Evaluation.model_validate(row) for row in line.evaluations]
-    return line.version.model_dump() | {"name": line.name, "evaluations": evaluations}
+    more = {"name": line.name, "evaluations": evaluations, "canary": line.canary}
+    return line.version.model_dump() | more

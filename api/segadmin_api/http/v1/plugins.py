@@ -8,12 +8,10 @@ from fastapi import Path, Query, Request
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.storage.records import Scope
-from segadmin.urls import mask_secrets
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
-from segadmin_api.diagnosis import check_plugin
+from segadmin_api.http.diagnosis import check_plugin
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
-from segadmin_api.plugin_details import list_plugins as registered
-from segadmin_api.plugin_details import plugin_details
+from segadmin_api.plugin_details import all_plugins, plugin_details
 from segadmin_api.schemas.data import Backbone, Backbones, PluginCheck, PluginDetails, Plugins
 from segadmin_api.schemas.jobs import Name
 
@@ -28,9 +26,7 @@ def list_plugins(
     request: Request, kind: Annotated[Name | None, Query(description="Only of this kind.")] = None
 ) -> Plugins:
     """List the registered plugins, and those that could not be loaded."""
-    settings = settings_of(request)
-    broken = load_plugins(settings).broken.values()
-    return Plugins(items=registered(settings, kind), broken=[mask_secrets(str(error)) for error in broken])
+    return all_plugins(settings_of(request), kind)
 
 
 @plugins.get("/{kind}/{name}", dependencies=[allow(Scope.VIEWER)])

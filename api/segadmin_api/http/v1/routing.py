@@ -78,10 +78,14 @@ def check_scope(request: Request, scope: Scope, what: str) -> None:
     Raises:
         HTTPException: 403.
     """
-    key = request.state.key
-    if scope not in key.opens.includes:
-        detail = f"{what} needs a key for {scope}, and this one is for {key.opens}."
+    if detail := scope_problem(request, scope, what):
         raise HTTPException(HTTPStatus.FORBIDDEN, detail)
+
+
+def scope_problem(request: Request, scope: Scope, what: str) -> str:
+    """Return why the key of a request may not do what needs a scope; empty if it may."""
+    opens: Scope = request.state.key.opens
+    return "" if scope in opens.includes else f"{what} needs a key for {scope}, and this one is for {opens}."
 
 
 def settings_of(request: Request) -> Settings:

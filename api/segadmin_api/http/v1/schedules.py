@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header, HTTPException, Path, Request, Response
@@ -14,13 +15,15 @@ from segadmin.storage import records
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
+from segadmin.workflows.objectives import objectives
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
-from segadmin_api.http.v1.jobs import check_kind, check_options
+from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,
+    Objective,
     Schedule,
     ScheduleDetails,
     ScheduledJob,
@@ -49,13 +52,15 @@ def list_schedules(request: Request) -> Schedules:
 @schedules.get("/{name}", dependencies=[allow(Scope.VIEWER)])
 def show_schedule(request: Request, response: Response, name: ScheduleName) -> ScheduleDetails:
     """Show a schedule: its next slots, its latest jobs, and the slots that were missed. Its `ETag` is for changes."""
-    view = engine.view(settings_of(request), name)
+    settings = settings_of(request)
+    view = engine.view(settings, name)
     response.headers["ETag"] = schedule_etag(view.schedule)
     return ScheduleDetails(
         **_shown(view.schedule).model_dump(),
         upcoming=view.upcoming,
-        jobs=[ScheduledJob.model_validate(job) for job in view.jobs],
+        jobs=[ScheduledJob(**mask_all(job.model_dump(exclude={"asked"}))) for job in view.jobs],
         missed=[MissedSlots.model_validate(gap) for gap in view.missed],
+        freshness=[Objective.model_validate(state) for state in objectives(settings) if state.schedule == name],
     )
 
 
@@ -86,6 +91,7 @@ def put_schedule(
         if if_none_match is not None and row is not None:
             raise Stale(f"There is a schedule {name!r} already.")
         check_etag(row, if_match)
+        check_asked(request, row)
 
     row = engine.add(
         settings,
@@ -104,7 +110,12 @@ def put_schedule(
 @schedules.delete("/{name}", status_code=204, dependencies=[allow(Scope.OPERATOR)], responses=_CONDITIONAL)
 def remove_schedule(request: Request, name: ScheduleName, if_match: IfMatch = None) -> None:
     """Delete a schedule; the jobs that it enqueued stay."""
-    engine.remove(settings_of(request), name, check=lambda row: check_etag(row, if_match))
+
+    def check(row: records.Schedule | None) -> None:
+        check_etag(row, if_match)
+        check_asked(request, row)
+
+    engine.remove(settings_of(request), name, check=check)
 
 
 @schedules.post("/{name}/pause", dependencies=[allow(Scope.OPERATOR)], responses=changes())
@@ -116,18 +127,14 @@ def pause_schedule(request: Request, name: ScheduleName) -> Schedule:
 @schedules.post("/{name}/resume", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def resume_schedule(request: Request, name: ScheduleName) -> Schedule:
     """Go on from the next slot; those that passed meanwhile are not made up for."""
-    return _shown(engine.resume(settings_of(request), name))
+    return _shown(engine.resume(settings_of(request), name, check=partial(check_asked, request)))
 
 
 @schedules.post("/{name}/run", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
     """Enqueue the job of a schedule now, out of turn."""
     settings = settings_of(request)
-
-    def check(row: records.Schedule | None) -> None:
-        check_kind(request, row.kind if row is not None else "")
-
-    done = engine.run(settings, dispatcher(settings), name, check=check)
+    done = engine.run(settings, dispatcher(settings), name, check=partial(check_asked, request))
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 

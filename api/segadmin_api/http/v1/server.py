@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import Request
 
 from segadmin.storage.records import Scope
-from segadmin_api.diagnosis import diagnose
 from segadmin_api.effective_settings import effective_settings
+from segadmin_api.http.diagnosis import diagnose
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.data import Findings, ServerSettings, Setting
 

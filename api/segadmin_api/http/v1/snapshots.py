@@ -14,7 +14,7 @@ from segadmin.monitoring.snapshot_report import read_report
 from segadmin.snapshots.diff import find_two
 from segadmin.snapshots.diff_cell import cell_of, page_of
 from segadmin.snapshots.members import list_members
-from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries
+from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries, went_back_from
 from segadmin.snapshots.recent_diffs import recent_diff
 from segadmin.snapshots.typical import typical_users
 from segadmin.storage.audit import record
@@ -65,7 +65,7 @@ def show_snapshot(request: Request, snapshot: Reference, labels: Labels = None) 
     with reading(settings_of(request)) as session:
         row = find_snapshot(session, snapshot, labels)
         of_segments = [Segment.model_validate(summary) for summary in summaries(session, row.id or 0)]
-        facts = _facts(row, set(currents(session).values()))
+        facts = _facts(row, set(currents(session).values())) | {"went_back_from": went_back_from(session, row)}
     return SnapshotDetails(**facts, segments=of_segments)
 
 
@@ -89,6 +89,8 @@ def show_diff(
         label_set=compared.later.label_set,
         earlier=compared.earlier.id or 0,
         later=compared.later.id or 0,
+        users_before=compared.users["before"].count(),
+        users_after=compared.users["after"].count(),
         stayed=compared.users.height - sum(movement.users for movement in movements),
         segments=list(compared.segments),
         matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from segadmin.events import saved_mappings
 from segadmin.events.mapping import Mapping as FieldMapping
@@ -37,6 +37,9 @@ uploads = router("/uploads", "uploads")
 mappings = router("/mappings", "uploads")
 UploadId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="An upload.")]
 MappingName = Annotated[str, Path(max_length=200, description="The name of a mapping.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", pattern=r"^\*$", description="`*`: only if there is none of this name.")
+]
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _FORM: dict[str, Any] = {
     "schema": {"type": "object", "properties": {"file": _BINARY["schema"]}, "required": ["file"]},
@@ -138,16 +141,20 @@ def list_mappings(request: Request) -> schemas.Mappings:
     saved = saved_mappings.list_mappings(settings_of(request))
     items = [schemas.Mapping(name=row.name, text=row.text, shipped=False, updated_at=row.updated_at) for row in saved]
     shipped = [
-        schemas.Mapping(name=each.name, text=each.text, shipped=True, updated_at=None) for each in shipped_mappings()
+        schemas.Mapping(name=each.name, title=each.title, text=each.text, shipped=True, updated_at=None)
+        for each in shipped_mappings()
     ]
     return schemas.Mappings(items=[*items, *shipped])
 
 
 @mappings.put("/{name}", dependencies=[allow(Scope.OPERATOR)], responses=changes())
-def save_mapping(request: Request, name: MappingName, wanted: schemas.MappingRequest) -> schemas.Mapping:
+def save_mapping(
+    request: Request, name: MappingName, wanted: schemas.MappingRequest, if_none_match: IfNoneMatch = None
+) -> schemas.Mapping:
     """Save a mapping under a name; one that was saved under it before is replaced."""
+    settings, replace = settings_of(request), if_none_match is None
     with request_errors(in_body=True):
-        row = saved_mappings.save_mapping(settings_of(request), name, parse_mapping(wanted.text), replace=True)
+        row = saved_mappings.save_mapping(settings, name, parse_mapping(wanted.text), replace=replace)
     return schemas.Mapping(name=row.name, text=row.text, shipped=False, updated_at=row.updated_at)
 
 

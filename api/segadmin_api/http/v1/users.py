@@ -10,9 +10,10 @@ from segadmin.errors import ConfigurationError, DataError, UserNotFound
 from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings
-from segadmin.snapshots.user import find_user, history, read_text
+from segadmin.snapshots.user import find_user, history, merged_into, read_text
 from segadmin.storage.audit import record
 from segadmin.storage.records import Scope
+from segadmin_api.http.v1.merges import shown
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.snapshots import Assigned, Erased, User, UserText
@@ -58,7 +59,8 @@ def show_user(request: Request, user: UserId) -> User:
     """Show the segment of a user in every published snapshot, newest first."""
     settings = settings_of(request)
     key = find(settings, user, "history")
-    return User(user_key=show_key(key), history=[Assigned.model_validate(row) for row in history(settings, key)])
+    assigned = [Assigned.model_validate(row) for row in history(settings, key)]
+    return User(user_key=show_key(key), history=assigned, merged=list(map(shown, merged_into(settings, key))))
 
 
 @users.delete("/{user:path}", dependencies=[allow(Scope.ADMIN)], responses=changes())

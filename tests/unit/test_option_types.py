@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from segadmin_api.cli.option_types import type_words
+from segadmin_api.option_types import type_words
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,9 @@ from segadmin_api.cli.option_types import type_words
 )
 def test_a_type_is_described_in_words(annotation: Any, words: str) -> None:
     assert type_words(annotation) == words
+
+
+def test_a_type_is_described_in_another_language() -> None:
+    words = {"whole number": "整数", "%(low)s and %(high)s": "%(low)s 且 %(high)s"}
+    translated = type_words(Annotated[int, Field(ge=1, le=64)], lambda text: words.get(text, text))
+    assert translated == "整数 ≥ 1 且 ≤ 64"

@@ -1,0 +1,1 @@
+"""The calls of the HTTP API: what each sends and what it returns, for both clients."""
