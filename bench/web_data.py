@@ -27,10 +27,9 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.merge import UserPair, merge_users
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
-from segadmin.snapshots.profile_estimates import profiles_of
-from segadmin.snapshots.profile_sums import sum_up, titles_of
-from segadmin.snapshots.profiles import profile_rows
+from segadmin.snapshots.profiles import store_profiles
 from segadmin.snapshots.read import assignments, currents
+from segadmin.snapshots.summary import profile_segments
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import (
@@ -139,11 +138,9 @@ def _add_profiles(settings: Settings) -> None:
     with transaction(settings) as session:
         number = max(currents(session).values())
         snapshot = session.get_one(SegmentSnapshot, number)
-        window = Window(observed_from=snapshot.as_of - timedelta(days=400), as_of=snapshot.as_of)
+        window = Window(observed_from=snapshot.as_of - timedelta(days=112), as_of=snapshot.as_of)
         users = assignments(settings, number).select("bucket", "user_key", "segment").collect()
-        lake = Lake.of(settings)
-        sums = sum_up(lake, users, window)
-        session.add_all(profile_rows(number, profiles_of(sums, users, titles_of(lake, sums))))
+        store_profiles(session, snapshot, profile_segments(Lake.of(settings), users, window))
 
 
 def _add_drift(settings: Settings) -> None:
