@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -26,10 +23,11 @@ from segadmin.storage.store import open_store
 from segadmin.workflows.deliver import PAUSE
 from segadmin_worker.app import app
 from segadmin_worker.schedule import SqlScheduler
+from tests.commands import command_server
 from tests.conftest import Cli
 from tests.feeds import History, Receiver, stream_records
 from tests.planted import LABELS
-from tests.servers import PATH, redis_server
+from tests.servers import redis_server
 
 
 @pytest.fixture
@@ -245,11 +243,10 @@ def test_a_process_killed_after_the_receiver_stored_a_batch(history: History) ->
     write_changes(settings, LABELS)
     deliver = "deliver_changes(get_settings(), 'spend3', lambda _: None)"
     imports = "from segadmin.settings import get_settings; from segadmin.snapshots.delivery import deliver_changes"
-    environment = {**os.environ, "PYTHONPATH": PATH, "SEGADMIN_FAILPOINT": "deliver:kill"}
     with receiver.serving() as url:
         webhook(settings, url)
-        command = [sys.executable, "-c", f"{imports}; {deliver}"]
-        assert subprocess.run(command, env=environment, check=False).returncode == -9
+        killed = command_server().python(f"{imports}; {deliver}", SEGADMIN_FAILPOINT="deliver:kill")
+        assert killed.returncode == -9
         assert find_feed(settings, "crm").records == 3
         history.deliver()
     assert receiver.deliveries == ["crm-1-1", "crm-1-1"]
