@@ -35,6 +35,13 @@ from segadmin.settings import Settings
 CHANGED = 0.01
 
 
+def seconds(function: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
 @dataclass(frozen=True)
 class Taken:
     """The seconds that a job took, from when it was enqueued."""
@@ -134,9 +141,9 @@ def main() -> None:
         shop = (f"{folder}/shop", home, str(options.users), buckets, options.backbone)
         result_of(start(0, "bench.scale", "synthetic_shop", *shop))
         taken = result_of(start(0, "bench.refresh", "measure", folder, home, buckets))
-    figures: dict[str, Any] = json.loads(json.dumps(taken), parse_float=lambda text: round(float(text), 4))
-    print(" · ".join(f"{name} {value}" for name, value in figures.items()))
-    print(json.dumps({"bench": "refresh", "backbone": options.backbone, **figures}))
+    rounded: dict[str, Any] = json.loads(json.dumps(taken), parse_float=lambda text: round(float(text), 4))
+    print(" · ".join(f"{name} {value}" for name, value in rounded.items()))
+    print(json.dumps({"bench": "refresh", "backbone": options.backbone, **rounded}))
 
 
 if __name__ == "__main__":
