@@ -35,13 +35,6 @@ from segadmin.settings import Settings
 CHANGED = 0.01
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return how long a call takes."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
 @dataclass(frozen=True)
 class Taken:
     """The seconds that a job took, from when it was enqueued."""
