@@ -97,15 +97,8 @@ def _add_snapshots(settings: Settings, keys: pl.DataFrame) -> None:
         moving = chosen & (random.random(len(all_keys)) < 0.5) & (number > 2)
         places = np.where(moving, (places + 1) % len(SEGMENTS), places)
         cause = Cause.NEW if number == 2 else Cause.EVENTS
-        parts = list(range(2, number))
-        publish(
-            settings,
-            number,
-            rows(all_keys[chosen], places[chosen], BUCKETS, number, cause),
-            places,
-            parts,
-            timedelta(days=1),
-        )
+        scored = rows(all_keys[chosen], places[chosen], BUCKETS, number, cause)
+        publish(settings, number, scored, places, parts=list(range(2, number)), later=timedelta(days=1))
 
 
 def publish(
