@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from segadmin.settings import Settings
-from segadmin.storage import audit
+from segadmin.storage import audit, database
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import ModelState, ModelVersion, Schedule, utcnow
-from tests.browser.readers import READERS, assert_accessible, assert_fits, reader
+from tests.browser.readers import READERS, assert_accessible, assert_fits, reader, settle
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain
 from tests.servers import web_server
@@ -29,21 +30,32 @@ PAGES = (
 _PICTURES = os.environ.get("SCREENSHOTS")
 
 
+@pytest.fixture(scope="module")
+def home_with_canary(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop with a canary: made once, to be copied."""
+    settings = Settings(home=tmp_path_factory.mktemp("canary") / "home")
+    shutil.copytree(trained_home, settings.root)
+    retrain(settings, seed=5, canary="40%").all()
+    database.engine(settings).dispose()  # the database is one file again
+    return settings.root
+
+
 @pytest.fixture
-def crowded(shop: Settings, cli: Cli) -> Iterator[tuple[Settings, str, str]]:
+def crowded(settings: Settings, home_with_canary: Path, cli: Cli) -> Iterator[tuple[Settings, str, str]]:
     """A server of a shop with a canary, a copy of its champion, and a schedule that is overdue."""
-    retrain(shop, seed=5, canary="40%").all()
-    with transaction(shop) as session:
+    shutil.copytree(home_with_canary, settings.root)
+    with transaction(settings) as session:
         facts = session.get_one(ModelVersion, 1).model_dump(exclude={"id", "promoted_at"})
         session.add(ModelVersion(**facts | {"state": ModelState.CHALLENGER}))
     words = ("--policy", "retrain", "--on-drift")
     cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "refresh", "--labels", LABELS, *words)
-    with transaction(shop) as session:
+    with transaction(settings) as session:
         session.get_one(Schedule, "nightly").next_slot = utcnow().replace(year=2020)
     cli("jobs", "cancel", "--state", "running", check=False)
     key = cli("keys", "create", "me", "--role", "admin").stdout.split()[0]
-    with web_server(shop) as url:
-        yield shop, url, key
+    with web_server(settings) as url:
+        yield settings, url, key
+    database.engine(settings).dispose()
 
 
 def _picture(page: Page, name: str, path: str) -> None:
@@ -59,7 +71,7 @@ def test_every_page_in_every_form(browser: Browser, crowded: tuple[Settings, str
             for path in PAGES:
                 answer = page.goto(url + path)
                 assert answer is not None and answer.status == 200, (name, path)
-                page.wait_for_load_state("networkidle")
+                settle(page)
                 assert_fits(page)
                 _picture(page, name, path)
             assert errors == [], name
@@ -70,7 +82,7 @@ def test_pages_are_accessible_with_open_forms(browser: Browser, crowded: tuple[S
     with reader(browser, url, key, bypass_csp=True) as (page, _errors):
         for path in PAGES:
             page.goto(url + path)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
             assert_accessible(page)
 
