@@ -143,6 +143,8 @@ def option_texts(options: dict[str, Any]) -> dict[str, str]:
             return ", ".join(f"{name}={text(item)}" for name, item in value.items())
         if isinstance(value, bool):
             return str(value).lower()  # as it is written in options
+        if isinstance(value, float):
+            return f"{value:.10g}"  # 92.43, and not the nearest number that a computer has
         return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
     return {name: text(value) for name, value in mask_all(options).items() if value not in (None, {}, [])}

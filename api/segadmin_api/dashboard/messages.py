@@ -7,7 +7,7 @@ names for the values; tests hold each template against the text in the program. 
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from itertools import zip_longest
 
 from segadmin_api.dashboard.translations import entries, translations
@@ -43,12 +43,13 @@ _NAMED = frozenset({"state", "part"})
 _STAGE = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*): (?P<rest>.+)", re.DOTALL)
 #: Messages in values of messages, such as what was probably meant, are translated too, down to here.
 _DEEPEST = 3
-_KEPT = 2_000
+#: Characters of messages that are looked up; a longer one is no sentence.
+_LONGEST = 1_000
 
 
 def message_text(language: str, message: str) -> str:
     """Return a message in a language, as far as it is known."""
-    if language == "en" or not message:
+    if language == "en" or not message or len(message) > _LONGEST:
         return message
     translated = _translated(language, message)
     if translated != message:
@@ -58,7 +59,6 @@ def message_text(language: str, message: str) -> str:
     return message
 
 
-@lru_cache(_KEPT)
 def _translated(language: str, message: str, depth: int = 0) -> str:
     for translation, pattern in _patterns(language):
         if match := pattern.fullmatch(message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
@@ -20,7 +20,7 @@ from segadmin.urls import mask_secrets
 from segadmin.workflows.objectives import objectives
 from segadmin_api.dashboard import schedules
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import name_of, text_of
 from segadmin_api.dashboard.schedules import FormState, ScheduleRow
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
@@ -32,7 +32,7 @@ from segadmin_api.http.v1.job_checks import check_asked, kind_problem, option_pr
 from segadmin_api.http.v1.schedules import check_etag
 from segadmin_api.request_forms import with_errors
 from segadmin_api.schedule_etag import schedule_etag
-from segadmin_api.schedule_form import CheckedSchedule, ScheduleForm, check_form, fields_of
+from segadmin_api.schedule_form import ScheduleForm, check_form, fields_of
 from segadmin_worker.client import dispatcher
 
 router, forms = pages_router(), forms_router()
@@ -90,10 +90,17 @@ def save(request: Request, form: OperatorForm) -> Response:
     settings, reader = settings_of(request), reader_of(request)
     written, etag = _written(form), form.text("etag")
     load_plugins(settings)
-    if _shows_other_options(request, form):
-        return _with_options(request, written, form)
+    if problem := kind_problem(request, written.kind):
+        return _with_options(request, written, form, {"kind": problem}, 403)
+    if form.text("do") == "options":
+        return _with_options(request, written, form, {}, 200)
+    if form.text("options_of", written.kind) != written.kind and written.kind in workflows():
+        kind = name_of(reader, written.kind, "job")
+        problem = text_of(reader, "These are the options of %(kind)s. Check them, and save again.", kind=kind)
+        return _with_options(request, written, form, {"kind": problem}, 422)
     checked = check_form(settings, written, was_objective=bool(etag) and _has_objective(settings, written.name))
-    may_ask = _check_scope(request, checked)
+    refused = option_problems(request, checked.options)
+    checked.fields = with_errors(checked.fields, refused) if refused else checked.fields
 
     def check(row: Schedule | None) -> None:
         if not etag and row is not None:
@@ -122,8 +129,8 @@ def save(request: Request, form: OperatorForm) -> Response:
         reader = on_page(reader, "/schedules/new")
         state = FormState(written, etag, checked.problems, checked.fields, suggestions(settings))
         page = schedules.form_page(state, reader)
-        refused = 403 if not may_ask else 422
-        return html_response(page, 412 if etag and "name" in checked.problems else refused)
+        is_stale = etag and "name" in checked.problems
+        return html_response(page, 403 if refused else 412 if is_stale else 422)
     return go_to("/schedules", text_of(reader, "The schedule %(name)s is saved.", name=written.name))
 
 
@@ -192,16 +199,6 @@ def _change(
     return go_to(back or form.back, notice)
 
 
-def _check_scope(request: Request, checked: CheckedSchedule) -> bool:
-    """Return whether the key may ask for the jobs of a schedule; otherwise its form says why not."""
-    refused = option_problems(request, checked.options)
-    if problem := kind_problem(request, checked.form.kind):
-        checked.problems["kind"] = problem
-    if refused:
-        checked.fields = with_errors(checked.fields, refused)
-    return not (problem or refused)
-
-
 def _checked(form: Form, reader: Reader) -> engine.Check:
     """Return what refuses to change a schedule that is not as the page has shown it."""
     return lambda row: _check(row, form.text("etag"), reader)
@@ -229,21 +226,13 @@ def _refused(settings: Settings, reader: Reader, error: SegadminError) -> Respon
     return html_response(page, 412 if isinstance(error, Stale) else 422)
 
 
-def _shows_other_options(request: Request, form: Form) -> bool:
-    """Return whether a form has the options of another kind of job than the one that was chosen in it."""
-    kind = form.text("kind")
-    is_other = form.text("do") == "options" or form.text("options_of", kind) != kind
-    return is_other and kind in workflows() and not kind_problem(request, kind)
-
-
-def _with_options(request: Request, written: ScheduleForm, form: Form) -> Response:
+def _with_options(
+    request: Request, written: ScheduleForm, form: Form, problems: Mapping[str, str], status: int
+) -> Response:
     """Show a form again with the options of its kind of job; nothing else that was written in it is lost."""
-    settings, reader, etag = settings_of(request), on_page(reader_of(request), "/schedules/new"), form.text("etag")
-    was_asked = form.text("do") == "options"
-    text = "These are the options of %(kind)s. Check them, and save again."
-    problems = {} if was_asked else {"kind": text_of(reader, text, kind=written.kind)}
-    state = FormState(written, etag, problems, fields_of(written.kind), suggestions(settings))
-    return html_response(schedules.form_page(state, reader), 200 if was_asked else 422)
+    settings, reader = settings_of(request), on_page(reader_of(request), "/schedules/new")
+    state = FormState(written, form.text("etag"), problems, fields_of(written.kind), suggestions(settings))
+    return html_response(schedules.form_page(state, reader), status)
 
 
 def _written(form: Form) -> ScheduleForm:
