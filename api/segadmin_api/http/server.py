@@ -91,7 +91,7 @@ def _run_several(settings: Settings, application: partial[Shield], number: int, 
     where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=where) as folder:
         file = Path(folder) / "counts.db"
-        Counts(file)  # at once, because SQLite does not wait if several processes switch to write-ahead logging
+        Counts(file).close()  # now it is there: SQLite does not wait if several processes prepare a file at once
         processes = Processes(number, file)
         config = uvicorn.Config(
             partial(_application, settings, application, processes),
