@@ -45,6 +45,10 @@ class Counts:
             self._connection.execute(statement)
         self._connection.executescript(_TABLE)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Let no other thread or process change a count in the body."""

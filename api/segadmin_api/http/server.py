@@ -26,6 +26,7 @@ from uvicorn.supervisors import Multiprocess
 from segadmin.logs import set_up_logging
 from segadmin.settings import Settings
 from segadmin_api.http.app import create_app
+from segadmin_api.http.counts import Counts
 from segadmin_api.http.logged_paths import logged_path
 from segadmin_api.http.processes import ALONE, Processes
 from segadmin_api.http.shield import HEADERS, Shield
@@ -89,7 +90,9 @@ def _run_several(settings: Settings, application: partial[Shield], number: int, 
     os.environ.update(thread_limits(number))
     where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="segadmin-web-", dir=where) as folder:
-        processes = Processes(number, Path(folder) / "counts.db")
+        file = Path(folder) / "counts.db"
+        Counts(file).close()  # now it is there: SQLite does not wait if several processes prepare a file at once
+        processes = Processes(number, file)
         config = uvicorn.Config(
             partial(_application, settings, application, processes),
             http=_protocol(settings, processes),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from segadmin_api.http.counts import Counts
 from segadmin_api.http.guesses import BURST, REFILL_SECONDS, Guesses
 
 
@@ -87,3 +90,15 @@ def test_what_is_remembered_is_bounded() -> None:
         guesses.wrong(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", f"seg_{n}")
         guesses.right(f"seg_right_{n}")
     assert all(guesses._counts.size(kind) <= 10_100 for kind in ("right", "address", "beginning"))
+
+
+def test_processes_that_open_the_same_file_count_together(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = (Guesses(clock, Counts(tmp_path / "counts.db")) for _ in range(2))
+    one.right("seg_right")
+    looked_at = sum(not guess((one, other)[n % 2], "192.0.2.1", f"seg_{n:08}") for n in range(100))
+    assert looked_at == BURST
+    assert one.seconds_to_wait("192.0.2.1", "seg_x") == other.seconds_to_wait("192.0.2.1", "seg_x") > 0
+    assert other.seconds_to_wait("192.0.2.1", "seg_right") == 0
+    other.wrong("192.0.2.1", "seg_right")  # it was revoked
+    assert one.seconds_to_wait("192.0.2.1", "seg_right") > 0
