@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segadmin.counts import counted
-from segadmin.events.import_records import find_import
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, RawCells, UsageError, confirm, echo, nothing, show_json, table
 from segadmin_api.cli.remote import answer
@@ -41,6 +40,7 @@ def quarantine(
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
     """
+    from segadmin.events.import_records import find_import
     from segadmin.events.quarantine_reasons import explain
 
     if drop:
@@ -76,6 +76,7 @@ def quarantine(
 
 def _rows(settings: Settings, number: int | None, reason: str | None, most: int | None) -> tuple[pl.DataFrame, int]:
     """Return rows in quarantine, at most ``most``, and how many there are."""
+    from segadmin.events.import_records import find_import
     from segadmin.events.quarantine import count_rows, find_rows
     from segadmin.storage.audit import record
 
