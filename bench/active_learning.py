@@ -101,7 +101,7 @@ def reviewed(rows: Examples, probabilities: NDArray[np.float64], most: int, *, b
         value=pl.Series(np.nan_to_num(spend) if by_value else np.ones(len(rows))),
         probabilities=pl.Series(probabilities.tolist(), dtype=pl.List(pl.Float64)),
     )
-    return rank(users, rows.segments).head(most)["user_key"].to_list()
+    return rank(users, rows.segments, most)["user_key"].to_list()
 
 
 def ways(seed: int) -> dict[str, Choose]:

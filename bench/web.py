@@ -11,6 +11,8 @@ from the time at which a request was due. The parts:
 - ``submissions``: jobs enqueued by clients who give up on one answer in three and send it again: each is there once;
 - ``jobs``: the first pages of the list and a filter at a million jobs, and 100,000 jobs cancelled by one filter, of
   which some are over: each of those is listed as a failure;
+- ``pages``: every page that links lead to, in Chromium, after a year's data are added (:mod:`bench.web_data`): time,
+  bytes and memory, worst first; findings of axe and the console; and pages deep in the API's lists beside the first;
 - ``access``: the size of the authorization matrix, which the tests check.
 
 The last line is JSON.
@@ -30,7 +32,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,8 @@ GOALS = {
     "first_paint_ms": 1_000,
     "cancel_seconds": 5,
     "jobs_p99_ms": 200,
+    "page_ms": 1_000,
+    "page_mb": 100,
 }
 
 
@@ -177,6 +181,30 @@ def measure_jobs(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_pages(site: Site, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what each page takes, the slowest first, and pages deep in the lists of the API."""
+    from bench.web_data import add_year
+    from bench.web_pages import crawl, deep_pages
+
+    add_year(site.settings, options.jobs)
+    user = show_key(next(some_users(site.settings, 1)))
+    visits = []
+    for visit in crawl(site.url, site.key, ["/", f"/users/{user}?text=1", "/users?user=customer-900001"]):
+        visits.append(asdict(visit))
+        print(json.dumps(visits[-1]), flush=True)
+    slowest = sorted(visits, key=lambda visit: -max(visit["first_byte_ms"], visit["again_ms"] or 0))
+    with site.client() as client:
+        deep = deep_pages(client)
+    return {
+        "pages": len(visits),
+        "over_a_second": sum(visit["first_byte_ms"] > GOALS["page_ms"] for visit in visits),
+        "over_100_mb": sum(visit["grown_mb"] > GOALS["page_mb"] for visit in visits),
+        "problems": {visit["path"]: visit["problems"] for visit in visits if visit["problems"]},
+        "first_and_deep_ms": deep,
+        "slowest": slowest,
+    }
+
+
 def measure_access(_site: Site, _options: argparse.Namespace) -> dict[str, Any]:
     """Return the number of cases of the authorization matrix: every route with a key of every scope, and without."""
     from tests.integration.test_v1_access import TABLE
@@ -208,6 +236,7 @@ PARTS: dict[str, Callable[[Site, argparse.Namespace], dict[str, Any]]] = {
     "paint": measure_paint,
     "submissions": measure_submissions,
     "jobs": measure_jobs,
+    "pages": measure_pages,
     "access": measure_access,
 }
 

@@ -38,7 +38,7 @@ from segadmin.storage.records import (
 )
 
 BUCKETS, SNAPSHOTS, EVENTS_EACH = 64, 12, 3
-_SEGMENTS = ("low", "mid", "high")
+SEGMENTS = ("low", "mid", "high")
 #: Rows of one insertion.
 _BATCH = 10_000
 
@@ -91,22 +91,33 @@ def _add_events(settings: Settings, keys: pl.DataFrame) -> None:
 def _add_snapshots(settings: Settings, keys: pl.DataFrame) -> None:
     random = np.random.default_rng(1)
     all_keys = keys["user_key"].to_numpy()
-    places = random.integers(len(_SEGMENTS), size=len(all_keys))
+    places = random.integers(len(SEGMENTS), size=len(all_keys))
     for number in range(2, 2 + SNAPSHOTS):
         chosen = np.ones(len(all_keys), bool) if number == 2 else random.random(len(all_keys)) < CHANGED
         moving = chosen & (random.random(len(all_keys)) < 0.5) & (number > 2)
-        places = np.where(moving, (places + 1) % len(_SEGMENTS), places)
+        places = np.where(moving, (places + 1) % len(SEGMENTS), places)
         cause = Cause.NEW if number == 2 else Cause.EVENTS
-        _publish(settings, number, rows(all_keys[chosen], places[chosen], BUCKETS, number, cause), places)
+        parts = list(range(2, number))
+        publish(
+            settings,
+            number,
+            rows(all_keys[chosen], places[chosen], BUCKETS, number, cause),
+            places,
+            parts,
+            timedelta(days=1),
+        )
 
 
-def _publish(settings: Settings, number: int, changed: pl.DataFrame, places: np.ndarray) -> None:
+def publish(
+    settings: Settings, number: int, changed: pl.DataFrame, places: np.ndarray, *, parts: list[int], later: timedelta
+) -> None:
+    """Publish a snapshot of the rows of ``parts`` and of what has changed since; ``places`` are the users' segments."""
     with transaction(settings) as session:
         before = find_snapshot(session, str(number - 1))
         job = Job(kind="refresh", options={"labels": before.label_set}, state=JobState.SUCCEEDED)
         session.add(job)
         session.flush()
-        as_of = before.as_of + timedelta(days=1)
+        as_of = before.as_of + later
         facts = {"users": len(places), "rescored": changed.height, "carried": len(places) - changed.height}
         session.add(
             SegmentSnapshot.model_validate(
@@ -116,7 +127,7 @@ def _publish(settings: Settings, number: int, changed: pl.DataFrame, places: np.
                     "model_version_id": before.model_version_id,
                     "job_id": job.id,
                     "previous_id": before.id,
-                    "earlier_parts": [] if number == 2 else before.parts,
+                    "earlier_parts": parts,
                     "as_of": as_of,
                     "published_at": utcnow(),
                     "state": SnapshotState.PUBLISHED,
@@ -134,8 +145,8 @@ def _publish(settings: Settings, number: int, changed: pl.DataFrame, places: np.
 def _summarize(session: Session, number: int, places: np.ndarray) -> None:
     query = select(SegmentSummary).where(SegmentSummary.snapshot_id == number - 1).order_by(col(SegmentSummary.id))
     earlier = {row.segment: row for row in session.exec(query).all()}
-    counts = np.bincount(places, minlength=len(_SEGMENTS))
-    for segment, users in zip(_SEGMENTS, counts, strict=True):
+    counts = np.bincount(places, minlength=len(SEGMENTS))
+    for segment, users in zip(SEGMENTS, counts, strict=True):
         facts = {"users": int(users), "share": float(users / len(places)), "confidence": 0.5}
         distinctive = earlier[segment].distinctive if segment in earlier else []
         session.add(SegmentSummary(snapshot_id=number, segment=segment, distinctive=distinctive, **facts))

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -101,7 +102,7 @@ class CommandServer:
         folder: Path | None = None,
         umask: int = 0o022,
     ) -> Command:
-        """Start ``segadmin …`` or ``celery …`` in ``folder``, else in this one, begun with ``umask``."""
+        """Start ``segadmin …``, ``celery …`` or ``python -c …`` in ``folder``, or here, begun with ``umask``."""
         request = {
             "words": list(words),
             "environment": dict(environment),
@@ -122,8 +123,17 @@ class CommandServer:
         Raises:
             TimeoutExpired: it took more than ``timeout`` seconds, and was killed.
         """
+        return self._run(["segadmin", *words], environment, timeout, umask)
+
+    def python(self, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python -c CODE …`` to its end, with ``environment`` beside that of this process; output is captured."""
+        return self._run(["python", "-c", code, *arguments], {**os.environ, **environment}, timeout=120)
+
+    def _run(
+        self, words: Sequence[str], environment: Mapping[str, str], timeout: float, umask: int = 0o022
+    ) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            command = self.start(["segadmin", *words], environment, out, err, umask=umask)
+            command = self.start(words, environment, out, err, umask=umask)
             try:
                 status = command.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -134,7 +144,7 @@ class CommandServer:
             for stream in (out, err):
                 stream.seek(0)
                 texts.append(stream.read().decode().replace("\r\n", "\n"))
-        return subprocess.CompletedProcess(["segadmin", *words], status, *texts)
+        return subprocess.CompletedProcess([*words], status, *texts)
 
 
 def run_anew(words: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -229,15 +239,25 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
 
     status: object = 0
     try:
-        {"segadmin": segadmin, "celery": celery}[sys.argv[0]]()
+        {"segadmin": segadmin, "celery": celery, "python": _python}[sys.argv[0]]()
     except SystemExit as ended:
         status = ended.code or 0
+    except Exception:
+        traceback.print_exc()
+        status = 1
     database._engine.cache_clear()  # connections are closed at the end of a process, and SQLite tidies up then
     gc.collect()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status if isinstance(status, int) else 1)  # else Python would clear all that was imported, for a second
+
+
+def _python() -> None:
+    """Run the code that follows ``python -c``."""
+    code = sys.argv.pop(2)
+    del sys.argv[0]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ def reader(browser: Browser, url: str, key: str, **preferences: Any) -> Iterator
     context.close()
 
 
+def settle(page: Page) -> None:
+    """Wait until a page is loaded and drawn: charts and what observers change come with the next frames."""
+    page.wait_for_load_state()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+
+
 def assert_accessible(page: Page) -> None:
     """Check that axe has nothing serious to say about a page, whose reader bypasses the content security policy."""
     page.add_script_tag(path=_AXE)

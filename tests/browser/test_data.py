@@ -11,7 +11,7 @@ from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
-from tests.browser.readers import assert_accessible, assert_fits, reader
+from tests.browser.readers import assert_accessible, assert_fits, reader, settle
 
 ORDERS = (
     "会员编号,行为,商品编号,时间,<script>alert(1)</script>\n"
@@ -34,7 +34,7 @@ def send(page: Page, form: str) -> None:
     """Send the form whose action ends so, and wait for the next page."""
     with page.expect_navigation():
         page.locator(f"main form[action$='{form}'] button[type=submit]").click()
-    page.wait_for_load_state("networkidle")
+    settle(page)
 
 
 def check(page: Page) -> None:
@@ -43,7 +43,9 @@ def check(page: Page) -> None:
     assert_fits(page)
 
 
-def test_a_file_from_upload_to_import(browser: Browser, site: tuple[str, str], shop: Settings, tmp_path: Path) -> None:
+def test_a_file_from_upload_to_import(
+    browser: Browser, site: tuple[str, str], shop_of_two: Settings, tmp_path: Path
+) -> None:
     url, key = site
     file = tmp_path / "订单 <img src=x onerror=alert(3)>.csv"
     file.write_text(ORDERS, encoding="utf-8")
@@ -82,7 +84,7 @@ def test_a_file_from_upload_to_import(browser: Browser, site: tuple[str, str], s
         page.wait_for_url("**/data/results/*")
         expect(page.locator("main")).to_contain_text("The file is imported by a worker")
         check(page)
-        work(shop)
+        work(shop_of_two)
         expect(page.locator("main")).to_contain_text("unknown_kind: 1", timeout=20_000)  # the page looks by itself
         page.reload()
         page.wait_for_url("**/data/imports/*")
@@ -94,19 +96,19 @@ def test_a_file_from_upload_to_import(browser: Browser, site: tuple[str, str], s
         send(page, "/mapping")
         expect(page.locator("main")).not_to_contain_text("What would go to quarantine")
         send(page, "/import")
-        work(shop)
+        work(shop_of_two)
         page.goto(f"{url}/data/quarantine?import=1")
         expect(page.locator("main")).to_contain_text("No such rows are in quarantine")
         for path in PAGES:
             page.goto(url + path)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             check(page)
         assert (alerts, errors) == ([], [])
 
 
-def test_a_user_is_erased_after_both_ids_agree(browser: Browser, site: tuple[str, str], shop: Settings) -> None:
+def test_a_user_is_erased_after_both_ids_agree(browser: Browser, site: tuple[str, str], shop_of_two: Settings) -> None:
     url, key = site
-    with transaction(shop) as session:  # the shop's first jobs ran without the engine, which would end them
+    with transaction(shop_of_two) as session:  # the shop's first jobs ran without the engine, which would end them
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
     with reader(browser, url, key, locale="zh-CN", color_scheme="dark", bypass_csp=True) as (page, _errors):
         page.goto(f"{url}/data/merges")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.browser.readers import assert_accessible, assert_fits, reader
+from tests.browser.readers import assert_accessible, assert_fits, reader, settle
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: Pages with a chart of each kind: uPlot, ECharts, and SVG of the server.
@@ -28,13 +28,13 @@ def saved(page: Page, button: Locator, folder: Path) -> Path:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_every_chart_is_saved_as_svg_and_png(
-    browser: Browser, site: tuple[str, str], tmp_path: Path, colours: str
+    browser: Browser, read_site: tuple[str, str], tmp_path: Path, colours: str
 ) -> None:
-    url, key = site
+    url, key = read_site
     with reader(browser, url, key, locale="en-US", color_scheme=colours, device_scale_factor=2) as (page, errors):
         for path, title in CHARTS.items():
             page.goto(url + path)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             figure = page.locator("figure").first
             svg = saved(page, figure.get_by_role("button", name="SVG"), tmp_path)
             png = saved(page, figure.get_by_role("button", name="PNG"), tmp_path)
@@ -56,9 +56,9 @@ def test_every_chart_is_saved_as_svg_and_png(
 
 
 def test_a_chart_over_time_is_drawn_where_its_numbers_are(
-    browser: Browser, site: tuple[str, str], tmp_path: Path
+    browser: Browser, read_site: tuple[str, str], tmp_path: Path
 ) -> None:
-    url, key = site
+    url, key = read_site
     with reader(browser, url, key, locale="zh-CN") as (page, _errors):
         page.goto(f"{url}/segments")
         page.wait_for_selector(".plot canvas")
@@ -82,12 +82,12 @@ def test_a_chart_over_time_is_drawn_where_its_numbers_are(
         assert {*names} <= {"".join(each.itertext()) for each in root.iter(f"{SVG}text")}
 
 
-def test_a_table_is_saved_as_it_is_seen(browser: Browser, site: tuple[str, str], tmp_path: Path) -> None:
-    url, key = site
+def test_a_table_is_saved_as_it_is_seen(browser: Browser, read_site: tuple[str, str], tmp_path: Path) -> None:
+    url, key = read_site
     with reader(browser, url, key, locale="zh-CN") as (page, errors):
         for path in ("/snapshots", "/snapshots/1/2", "/models", "/jobs", "/audit"):
             page.goto(url + path)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             seen = [
                 [cell.strip() for cell in row.locator(":is(th, td):not(.choose)").all_inner_texts()]
                 for row in page.locator("table").first.locator("tr").all()
@@ -103,8 +103,10 @@ def test_a_table_is_saved_as_it_is_seen(browser: Browser, site: tuple[str, str],
         assert errors == []
 
 
-def test_the_report_is_downloaded_and_opens_by_itself(browser: Browser, site: tuple[str, str], tmp_path: Path) -> None:
-    url, key = site
+def test_the_report_is_downloaded_and_opens_by_itself(
+    browser: Browser, read_site: tuple[str, str], tmp_path: Path
+) -> None:
+    url, key = read_site
     with reader(browser, url, key, locale="zh-CN", timezone_id="Asia/Shanghai") as (page, _errors):
         page.goto(f"{url}/snapshots/2")
         path = saved(page, page.get_by_role("link", name="报告"), tmp_path)

@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, Page
 from segadmin.settings import Settings
 from tests.browser import hostile
 from tests.browser.readers import reader
-from tests.planted import Run, more_weeks, planted_users
 from tests.servers import web_server
 
 #: Page → what of the data is on it.
@@ -41,12 +40,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def hostile_site(shop: Settings) -> Iterator[tuple[str, str]]:
+def hostile_site(shop_of_two: Settings) -> Iterator[tuple[str, str]]:
     """A web server of a hostile shop, and a key for its pages."""
-    more_weeks(shop, planted_users(shop), range(14, 15))
-    Run(shop, "refresh", {"force": True}).all()
-    key = hostile.make_hostile(shop)
-    with web_server(shop) as url:
+    key = hostile.make_hostile(shop_of_two)
+    with web_server(shop_of_two) as url:
         yield url, key
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from segadmin.settings import Settings
 from segadmin.storage import api_keys
 from segadmin.storage.records import Scope
-from tests.browser.readers import assert_accessible, reader
+from tests.browser.readers import assert_accessible, reader, settle
 from tests.planted import LABELS
 from tests.servers import web_server
 
@@ -55,9 +55,9 @@ EMPTY = ("/", "/segments", "/users", "/snapshots", "/models", "/drift", "/jobs",
 
 
 @pytest.mark.parametrize("scope", JOURNEYS)
-def test_what_a_role_does_by_clicks(browser: Browser, site: tuple[str, str], settings: Settings, scope: Scope) -> None:
-    url, key = site[0], api_keys.create(settings, f"the {scope}", scope)
-    with reader(browser, url, key, locale="en-US") as (page, errors):
+def test_what_a_role_does_by_clicks(browser: Browser, role_keys: tuple[str, dict[Scope, str]], scope: Scope) -> None:
+    url, keys = role_keys
+    with reader(browser, url, keys[scope], locale="en-US") as (page, errors):
         for step in JOURNEYS[scope]:
             _do(page, step)
         page.get_by_role("button", name="Log out").click()
@@ -69,11 +69,11 @@ def test_what_a_role_does_by_clicks(browser: Browser, site: tuple[str, str], set
 
 @pytest.mark.parametrize("path", CLOSED)
 def test_a_role_is_told_what_it_may_not_open(
-    browser: Browser, site: tuple[str, str], settings: Settings, path: str
+    browser: Browser, role_keys: tuple[str, dict[Scope, str]], path: str
 ) -> None:
-    key = api_keys.create(settings, f"the {CLOSED[path]}", CLOSED[path])
-    with reader(browser, site[0], key, locale="en-US") as (page, _errors):
-        answer = page.goto(site[0] + path)
+    url, keys = role_keys
+    with reader(browser, url, keys[CLOSED[path]], locale="en-US") as (page, _errors):
+        answer = page.goto(url + path)
         assert answer is not None
         assert answer.status == 403
         assert f"This key is for {CLOSED[path]}" in page.locator("main").inner_text()
@@ -87,7 +87,7 @@ def _do(page: Page, step: Step) -> None:
     else:
         page.get_by_role("link", name=step.does, exact=True).first.click()
     page.wait_for_url(lambda url: step.leads_to in url)
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert step.shows in page.locator("main").inner_text(), step
 
 
@@ -106,7 +106,7 @@ def test_empty_pages_name_what_comes_next(browser: Browser, empty_site: tuple[st
             answer = page.goto(url + path)
             assert answer is not None
             assert answer.status == 200, path
-            page.wait_for_load_state("networkidle")
+            settle(page)
             content = page.locator("main")
             offered = content.locator("code, form, a").count() + content.get_by_role("button").count()
             assert offered or path == "/audit", f"{path} names neither a command nor a button"

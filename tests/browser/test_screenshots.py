@@ -24,9 +24,9 @@ LANGUAGES = {"en": ("en-US", "America/New_York"), "zh": ("zh-CN", "Asia/Shanghai
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
 def test_every_page_has_its_picture(
-    browser: Browser, site: tuple[str, str], language: str, colours: str, width: int
+    browser: Browser, read_site: tuple[str, str], language: str, colours: str, width: int
 ) -> None:
-    url, key = site
+    url, key = read_site
     locale, zone = LANGUAGES[language]
     folder = Path(FOLDER) / f"{language}-{colours}-{width}"
     folder.mkdir(parents=True, exist_ok=True)

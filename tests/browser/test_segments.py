@@ -14,7 +14,7 @@ from segadmin.settings import Settings
 from segadmin.storage import api_keys
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Scope, Step
-from tests.browser.readers import assert_accessible, assert_fits, reader
+from tests.browser.readers import assert_accessible, assert_fits, reader, settle
 from tests.planted import LABELS
 
 HIGH = f"/segments/{LABELS}/high"
@@ -31,13 +31,13 @@ READERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_page_in_every_form(browser: Browser, site: tuple[str, str], name: str) -> None:
-    url, key = site
+def test_every_page_in_every_form(browser: Browser, read_site: tuple[str, str], name: str) -> None:
+    url, key = read_site
     with reader(browser, url, key, bypass_csp=True, **READERS[name]) as (page, errors):
         for path in PAGES:
             answer = page.goto(url + path)
             assert answer is not None and answer.status == 200, path
-            page.wait_for_load_state("networkidle")
+            settle(page)
             for closed in page.locator("main details").all():
                 closed.evaluate("each => each.open = true")
             assert_fits(page)
@@ -114,9 +114,11 @@ def test_a_user_is_corrected_and_left_to_the_model_again(browser: Browser, site:
         assert [text for text in errors if "422" not in text] == []
 
 
-def test_a_cell_leads_to_its_users_and_to_their_file(browser: Browser, site: tuple[str, str], shop: Settings) -> None:
+def test_a_cell_leads_to_its_users_and_to_their_file(
+    browser: Browser, site: tuple[str, str], shop_of_two: Settings
+) -> None:
     url, _ = site
-    key = api_keys.create(shop, "ann", Scope.ANALYST)
+    key = api_keys.create(shop_of_two, "ann", Scope.ANALYST)
     with reader(browser, url, key, locale="en-US") as (page, errors):
         page.goto(f"{url}/snapshots/1/2")
         cells = page.locator("table").first.locator("td a")
@@ -129,9 +131,9 @@ def test_a_cell_leads_to_its_users_and_to_their_file(browser: Browser, site: tup
         page.get_by_role("button", name="Export").dblclick()
         page.wait_for_url("**/exports/*")
         expect(page.get_by_text("The file is being written")).to_be_visible()
-        with transaction(shop) as session:
+        with transaction(shop_of_two) as session:
             [step] = session.exec(select(Step.id).where(Step.stage == "export")).all()
-        run_step(shop, lambda _messages: None, step or 0, "me")
+        run_step(shop_of_two, lambda _messages: None, step or 0, "me")
         page.reload()
         with page.expect_download() as download:
             page.get_by_text("Download the file").click()

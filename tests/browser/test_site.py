@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser.readers import READERS, assert_accessible, assert_fits, reader
+from tests.browser.readers import READERS, assert_accessible, assert_fits, reader, settle
 from tests.planted import LABELS
 
 PAGES = (
@@ -13,20 +13,20 @@ PAGES = (
 )
 
 
-def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> None:
-    url, key = site
+def test_every_page_in_every_form(browser: Browser, read_site: tuple[str, str]) -> None:
+    url, key = read_site
     for name, preferences in READERS.items():
         with reader(browser, url, key, **preferences) as (page, errors):
             for path in PAGES:
                 answer = page.goto(url + path)
                 assert answer is not None and answer.status == 200, (name, path)
-                page.wait_for_load_state("networkidle")
+                settle(page)
                 assert_fits(page)
             assert errors == [], name
 
 
-def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, site: tuple[str, str]) -> None:
-    url, key = site
+def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, read_site: tuple[str, str]) -> None:
+    url, key = read_site
     with reader(browser, url, key) as (page, _errors):
         page.goto(f"{url}/segments")
         page.wait_for_selector(".plot canvas")
@@ -37,8 +37,8 @@ def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, site: t
         assert sum(cells) == 240
 
 
-def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site: tuple[str, str]) -> None:
-    url, key = site
+def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, read_site: tuple[str, str]) -> None:
+    url, key = read_site
     with reader(browser, url, key, locale="en-US", timezone_id="Asia/Shanghai") as (page, _errors):
         page.goto(f"{url}/segments")
         page.get_by_role("link", name="中文").click()
@@ -51,17 +51,17 @@ def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site
         assert "UTC" not in page.locator("main").inner_text(), "times are in the zone of the browser"
 
 
-def test_pages_are_accessible(browser: Browser, site: tuple[str, str]) -> None:
-    url, key = site
+def test_pages_are_accessible(browser: Browser, read_site: tuple[str, str]) -> None:
+    url, key = read_site
     with reader(browser, url, key, bypass_csp=True) as (page, _errors):
         for path in PAGES:
             page.goto(url + path)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             assert_accessible(page)
 
 
-def test_a_user_is_found_by_keyboard(browser: Browser, site: tuple[str, str]) -> None:
-    url, key = site
+def test_a_user_is_found_by_keyboard(browser: Browser, read_site: tuple[str, str]) -> None:
+    url, key = read_site
     with reader(browser, url, key, locale="en-US") as (page, _errors):
         page.goto(f"{url}/users")
         page.keyboard.press("Tab")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +17,8 @@ from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
+from tests.commands import command_server
 from tests.conftest import Cli
-from tests.servers import PATH
 
 KILLED = """
 import os, signal, sys
@@ -35,9 +32,7 @@ ingest.import_file(get_settings(), ImportRequest("events", sys.argv[1]))
 
 def kill_import(where: str, at: str) -> None:
     """Let a process import, and kill it when it calls the function ``at``."""
-    command = [sys.executable, "-c", KILLED, where, at]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": PATH}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert command_server().python(KILLED, where, at).returncode == -signal.SIGKILL
 
 
 def test_rows_of_a_killed_import_are_listed_and_dropped(settings: Settings, tmp_path: Path, cli: Cli) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from jsonschema_rs import validator_for
 
 from segadmin.jobs.registry import workflows
@@ -21,16 +22,21 @@ CHECKS = (
 )
 
 
-def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
+#: Every value that the description names or bounds; in the slow run also what somebody may think of in a minute.
+PHASES = ["examples,coverage", pytest.param("fuzzing", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("phases", PHASES)
+def test_no_request_is_answered_otherwise_than_described(api: Api, phases: str) -> None:
     """Left out are streams, the deletion of keys, such as the one of this test, and checks, which take seconds each."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}"]
     command += ["--exclude-path", "/v1/jobs/{job}/events", "--exclude-path", "/v1/keys/{name}"]
     command += ["--exclude-path", "/v1/doctor", "--exclude-path", "/v1/plugins/{kind}/{name}/check"]
-    command += ["--phases", "examples,coverage,fuzzing", "--max-time", "45", "--max-examples", "6"]
+    command += ["--phases", phases, "--max-time", "60" if phases == "fuzzing" else "250"]
     command += ["--checks", ",".join(CHECKS), "--generation-deterministic", "--continue-on-failure", "--no-color"]
     cwd = api.settings.root  # where it leaves what it found
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=cwd)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, cwd=cwd)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     cases = re.search(r"Test cases:\s+.*", done.stdout)
     assert cases is not None, done.stdout[-2000:]

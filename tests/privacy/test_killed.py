@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 
 import pytest
 
@@ -14,8 +12,8 @@ from segadmin.events.erase import forget
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
+from tests.commands import command_server
 from tests.privacy.victim import fill, left_of, users
-from tests.servers import PATH
 
 pytestmark = pytest.mark.privacy
 
@@ -104,9 +102,7 @@ def test_an_erasure_killed_between_tables_is_finished_by_the_next(
 
 
 def erase_in_a_child(last: int) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": PATH}
-    command = [sys.executable, "-c", CHILD, str(last)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return command_server().python(CHILD, str(last))
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -15,7 +15,6 @@ from enum import StrEnum
 from shlex import quote
 
 from segadmin import preflight
-from segadmin.counts import counted
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.inbox import Inbox
@@ -164,7 +163,7 @@ def inbox(settings: Settings) -> Iterator[Finding]:
 
 
 def _batches(batches: Sequence[object]) -> str:
-    return counted(len(batches), "batch of posted events", "batches of posted events")
+    return "1 batch of posted events" if len(batches) == 1 else f"{len(batches):,} batches of posted events"
 
 
 def erasure(settings: Settings) -> Iterator[Finding]:
@@ -255,7 +254,7 @@ def beat(settings: Settings) -> Iterator[Finding]:
             what, fix = "schedules", f"read why: {service.log}"
         yield Finding(Level.FAIL, what, f"overdue: {', '.join(late)}", fix)
     elif not runs_here:
-        yield Finding(Level.OK, "beat", f"does not run here; none of {counted(count, 'schedule')} is overdue")
+        yield Finding(Level.OK, "beat", f"does not run here; schedules: {count:,}, none is overdue")
 
 
 def freshness(settings: Settings) -> Iterator[Finding]:

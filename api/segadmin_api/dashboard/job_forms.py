@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from segadmin.jobs.estimate import Estimate
 from segadmin.jobs.registry import Workflow
-from segadmin_api.dashboard.job_notes import problem_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import name_of, sentence_of, served, text_of
 from segadmin_api.estimates import estimate_sentences
@@ -35,7 +35,7 @@ def kinds_page(kinds: Sequence[tuple[Workflow, bool]], reader: Reader = ENGLISH)
 
 def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
     """Return the form of a kind of job."""
-    new = replace(new, fields=[replace(each, error=problem_text(reader, each.error)) for each in new.fields])
+    new = replace(new, fields=[replace(each, error=message_text(reader.language, each.error)) for each in new.fields])
     initial = {each.name: each.value for each in form_of(new.workflow.request)}
     lines = [] if new.cost is None else [sentence_of(reader, line) for line in estimate_sentences(new.cost)]
     return served(

@@ -1,7 +1,6 @@
-"""What a running step reports about itself, and what is wrong with a field or a key, in the language of the reader.
+"""What a running step reports about itself, in the language of the reader.
 
-Both come in English with their numbers in them. Those of built-in stages and of pydantic are known here; others stay as
-they are.
+It comes in English with its numbers. The notes of built-in stages are known here; others stay as they are.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
 
@@ -63,19 +61,6 @@ COVERAGE = (
     "%(copies)s copy to train on",
     "%(copies)s copies to train on",
 )
-#: What pydantic finds wrong with a value, and why a key does not open a page.
-PROBLEMS = (
-    "Field required",
-    "Input should be greater than %(bound)s",
-    "Input should be greater than or equal to %(bound)s",
-    "Input should be less than %(bound)s",
-    "Input should be less than or equal to %(bound)s",
-    "Input should be a valid integer, unable to parse string as an integer",
-    "Input should be a valid number, unable to parse string as a number",
-    "Input should be a finite number",
-    "This key is for %(opens)s, and not for %(scope)s. Ask an administrator for one, or make one: segadmin keys create "
-    "NAME --role %(role)s",
-)
 
 
 def note_text(reader: Reader, note: str) -> str:
@@ -93,12 +78,6 @@ def coverage_text(reader: Reader, line: str) -> str:
     return line if reader.language == "en" else " · ".join(_translated(reader, part) for part in line.split(" · "))
 
 
-def problem_text(reader: Reader, problem: str) -> str:
-    """Return what is wrong with a field or a key in the language of the reader, as far as it is known."""
-    translated = problem if reader.language == "en" else _translated(reader, problem)
-    return message_text(reader.language, problem) if translated == problem else translated
-
-
 def _translated(reader: Reader, note: str) -> str:
     for text, pattern in _patterns():
         if match := pattern.fullmatch(note):
@@ -108,7 +87,7 @@ def _translated(reader: Reader, note: str) -> str:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS, *COVERAGE))
+    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *COVERAGE))
 
 
 def _pattern(text: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
+from itertools import zip_longest
 
 from segadmin_api.dashboard.translations import entries, translations
 
-#: Alarms of drift reports, why a refresh does not begin, and what is uncertain about an uploaded file.
+#: Alarms of drift reports, why a refresh does not begin, what is uncertain about an uploaded file, what pydantic finds
+#: wrong with a value, and why a key does not open a page.
 MESSAGES = (
     "%(drifted)s of %(all)s distributions drifted: %(names)s",
     "The week until %(day)s has %(events)s events (%(kind)s), and %(expected)s were expected.",
@@ -22,7 +24,21 @@ MESSAGES = (
     "%(field)s is only guessed: %(column)s. Check it.",
     "No column looks like %(field)s. Put it into [columns]: %(line)s",
     'The times have no zone and are read as UTC. If they are of another clock, add: timezone = "%(zone)s"',
+    "Field required",
+    "Input should be greater than %(bound)s",
+    "Input should be greater than or equal to %(bound)s",
+    "Input should be less than %(bound)s",
+    "Input should be less than or equal to %(bound)s",
+    "Input should be a valid integer, unable to parse string as an integer",
+    "Input should be a valid number, unable to parse string as a number",
+    "Input should be a finite number",
+    "This key is for %(opens)s, and not for %(scope)s. Ask an administrator for one, or make one: segadmin keys create "
+    "NAME --role %(role)s",
 )
+#: Values that are one word, such as ``%(word_kind)s``; others may have spaces.
+_WORD = "word_"
+#: Values that pages have a text for.
+_NAMED = frozenset({"state", "part"})
 #: The stage of a job before the error of its step.
 _STAGE = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*): (?P<rest>.+)", re.DOTALL)
 #: Messages in values of messages, such as what was probably meant, are translated too, down to here.
@@ -47,11 +63,16 @@ def _translated(language: str, message: str, depth: int = 0) -> str:
     for translation, pattern in _patterns(language):
         if match := pattern.fullmatch(message):
             values = match.groupdict()
-            if depth < _DEEPEST:
-                values = {name: _translated(language, value, depth + 1) for name, value in values.items()}
-            return translation % values
+            return translation % {name: _value(language, name, value, depth) for name, value in values.items()}
     parts = message.split("; ")
     return "；".join(_translated(language, part, depth) for part in parts) if len(parts) > 1 else message
+
+
+def _value(language: str, name: str, value: str, depth: int) -> str:
+    """Return a value of a message, which may be a message too."""
+    if name in _NAMED:
+        return translations(language).gettext(value)
+    return _translated(language, value, depth + 1) if depth < _DEEPEST else value
 
 
 @cache
@@ -64,5 +85,6 @@ def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 def _pattern(text: str) -> str:
     parts = re.split(r"%\((\w+)\)s", text)
-    fixed = [re.escape(part.replace("%%", "%")) if place % 2 == 0 else "" for place, part in enumerate(parts)]
-    return "".join(fixed[place] if place % 2 == 0 else f"(?P<{part}>.*?)" for place, part in enumerate(parts))
+    fixed = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
+    values = [rf"(?P<{part}>\S+?)" if part.startswith(_WORD) else f"(?P<{part}>.*?)" for part in parts[1::2]]
+    return "".join(text for pair in zip_longest(fixed, values, fillvalue="") for text in pair)

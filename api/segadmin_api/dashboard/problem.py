@@ -11,7 +11,7 @@ from segadmin.errors import (
     StorageError,
     StoreMissing,
 )
-from segadmin_api.dashboard.job_notes import problem_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import served, text_of
 
@@ -38,6 +38,5 @@ TITLES = tuple(HTTPStatus(status).phrase for status in (400, 401, 403, 404, 409,
 
 def page(title: str, detail: str, reader: Reader = ENGLISH) -> str:
     """Return the page of a problem (RFC 9457) with its title and detail."""
-    return served(
-        "problem.html", text_of(reader, title), "", reader, detail=problem_text(reader, text_of(reader, detail))
-    )
+    detail = message_text(reader.language, text_of(reader, detail))
+    return served("problem.html", text_of(reader, title), "", reader, detail=detail)

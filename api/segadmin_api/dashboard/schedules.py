@@ -10,7 +10,7 @@ from segadmin.storage.records import Schedule, Scope
 from segadmin.workflows.objectives import ObjectiveState
 from segadmin.workflows.update_policies import ScheduledPolicy, policy_of
 from segadmin_api.dashboard.assets import Assets
-from segadmin_api.dashboard.job_notes import problem_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
 from segadmin_api.formatting import option_texts
@@ -74,7 +74,7 @@ def page(row: ScheduleRow, view: ScheduleView, reader: Reader) -> str:
 def form_page(state: FormState, reader: Reader) -> str:
     """Return the page with the form of a schedule."""
     title = text_of(reader, "change the schedule") if state.etag else text_of(reader, "new schedule")
-    fields = [replace(each, error=problem_text(reader, each.error)) for each in state.fields]
+    fields = [replace(each, error=message_text(reader.language, each.error)) for each in state.fields]
     common, others = split_fields(fields)
     return served(
         "schedule_form.html",

@@ -18,7 +18,7 @@ from segadmin_api.dashboard import drift, problem, uploads
 from segadmin_api.dashboard.canaries import METRICS
 from segadmin_api.dashboard.charts import KIND_COLOURS
 from segadmin_api.dashboard.curves import TEXTS as CURVES
-from segadmin_api.dashboard.job_notes import COVERAGE, NOTES, PROBLEMS
+from segadmin_api.dashboard.job_notes import COVERAGE, NOTES
 from segadmin_api.dashboard.keys import SCOPES
 from segadmin_api.dashboard.messages import MESSAGES
 from segadmin_api.dashboard.translations import FOLDER
@@ -67,7 +67,7 @@ def _of_program() -> set[str]:
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     charts = {*KIND_COLOURS, *drift.METRICS.values()}
     causes = {cause.value for cause in Cause}
-    of_jobs = {*NOTES, *MESSAGES, *PROBLEMS, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
+    of_jobs = {*NOTES, *MESSAGES, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
     models = {*METRICS.values(), *CURVES, *_PARTS, *_ANSWERS, *(part.value for part in EvaluatedOn)}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}

@@ -45,6 +45,17 @@ class Feed(ABC):
             ConfigurationError: an option cannot be used.
         """
 
+    def received(self, feed: str) -> tuple[int, int] | None:
+        """Return sequence and position of the last record that the receiver has of ``feed``.
+
+        It is asked before a delivery. A receiver that has lost its latest records, as after a crash, gets them again.
+        By default ``None``: not known.
+
+        Raises:
+            FeedUnavailable: the receiver does not answer.
+        """
+        return None
+
     @abstractmethod
     def deliver(self, batch: FeedBatch) -> None:
         """Deliver ``batch``; return once the receiver has stored it.

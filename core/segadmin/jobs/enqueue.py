@@ -18,7 +18,7 @@ from segadmin.jobs.registry import ranges_of, workflow_of
 from segadmin.jobs.requests import check_request, chosen_options, current_names
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
-from segadmin.storage.database import reading, transaction
+from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
@@ -164,7 +164,8 @@ def save(
         DataError: the store is empty.
     """
     store = known_store(session)
-    job = Job(kind=kind, options=options, idempotency_key=key, priority=priority)
+    # By the clock that its steps go by: that of this machine may be ahead.
+    job = Job(kind=kind, options=options, idempotency_key=key, priority=priority, created_at=now(session))
     job.asked = asked if key is not None else None
     session.add(job)
     session.flush()

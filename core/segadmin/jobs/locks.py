@@ -27,7 +27,7 @@ def take(session: Session, job: Job, stage: str) -> bool:
 def release(session: Session, job: Job) -> bool:
     """Release all locks of ``job``; return whether it held any."""
     workflow = workflows().get(job.kind)
-    if workflow is not None and not any(stage.holds for stage in workflow.stages):
+    if workflow is not None and not (job.options.get("labels") and any(stage.holds for stage in workflow.stages)):
         return False  # most jobs hold no lock; this saves them a statement
     return session.exec(delete(Lock).where(col(Lock.job_id) == job.id)).rowcount > 0
 

@@ -102,6 +102,8 @@ def add(
 ) -> Schedule:
     """Save a schedule, replacing one of the same name, in the transaction in which it was checked.
 
+    The same one again, as when a request is repeated, changes nothing: a slot that is due stays due.
+
     Args:
         settings: location of the database.
         name: of the schedule.
@@ -118,18 +120,12 @@ def add(
     with transaction(settings) as session:
         current = session.get(Schedule, name, with_for_update=True)
         check(current)
+        asked: dict[str, Any] = {"cron": cron, "timezone": timezone, "kind": kind, "options": options}
+        asked["freshness_seconds"] = freshness
+        if current is not None and current.model_dump(include={*asked, "paused"}) == asked | {"paused": False}:
+            return current
         before = _facts(current)
-        schedule = session.merge(
-            Schedule(
-                name=name,
-                cron=cron,
-                timezone=timezone,
-                kind=kind,
-                options=options,
-                next_slot=next_slot(cron, timezone, now(session)),
-                freshness_seconds=freshness,
-            )
-        )
+        schedule = session.merge(Schedule(name=name, next_slot=next_slot(cron, timezone, now(session)), **asked))
         session.flush()
         session.add(entry("schedules.add", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
@@ -167,9 +163,10 @@ def pause(settings: Settings, name: str, *, check: Check = _any) -> Schedule:
     with transaction(settings) as session:
         schedule = _find(session, name)
         check(schedule)
-        before, schedule.paused = _facts(schedule), True
-        session.add(schedule)
-        session.add(entry("schedules.pause", f"schedule {name}", before=before, after=_facts(schedule)))
+        if not schedule.paused:
+            before, schedule.paused = _facts(schedule), True
+            session.add(schedule)
+            session.add(entry("schedules.pause", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 

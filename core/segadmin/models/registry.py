@@ -104,6 +104,7 @@ def champion_before(session: Session, label_set: str | None) -> ModelVersion:
             col(ModelVersion.promoted_at).is_not(None),
         )
         .order_by(col(ModelVersion.promoted_at).desc())
+        .limit(1)
     ).first()
     if before is None:
         raise DataError(
@@ -182,6 +183,7 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str, e
             col(SegmentSnapshot.canary_id).is_(None),  # all users were scored by this version
         )
         .order_by(col(SegmentSnapshot.published_at).desc())
+        .limit(1)
     ).first()
     changed = Promotion(version.label_set, version.id, before, None, canary=canary)
     if snapshot is not None and snapshot.id is not None:

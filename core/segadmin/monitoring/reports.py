@@ -49,7 +49,7 @@ def report_for(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
 def newest_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
     """Return the report of a snapshot, or the newest of an earlier one by the same model; ``None`` without one."""
     reports = _earlier_reports(snapshot, inclusive=True).order_by(col(DriftReport.snapshot_id).desc())
-    return session.exec(reports).first()
+    return session.exec(reports.limit(1)).first()
 
 
 def list_reports(
@@ -92,7 +92,7 @@ def _measured_metrics(session: Session, snapshot_ids: Sequence[int]) -> dict[int
 def reference_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
     """Return the report that later snapshots of the same model version are compared with, unless it is its own."""
     references = _earlier_reports(snapshot).where(col(DriftReport.reference_id).is_(None))
-    return session.exec(references.order_by(col(DriftReport.id))).first()
+    return session.exec(references.order_by(col(DriftReport.id)).limit(1)).first()
 
 
 def _earlier_reports(snapshot: SegmentSnapshot, *, inclusive: bool = False) -> SelectOfScalar[DriftReport]:

@@ -123,6 +123,6 @@ def report_facts(report: SnapshotReport) -> dict[str, Any]:
 
 
 def _compared(settings: Settings, before: SegmentSnapshot | None, now: SegmentSnapshot) -> SnapshotDiff | None:
-    from segadmin.snapshots.diff import diff
+    from segadmin.snapshots.recent_diffs import recent_diff
 
-    return None if before is None else diff(settings, before, now)
+    return None if before is None else recent_diff(settings, before, now)

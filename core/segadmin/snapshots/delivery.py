@@ -75,6 +75,10 @@ def may_try(moment: datetime) -> ColumnElement[bool]:
 def _deliver(settings: Settings, feed: ConfiguredFeed, progress: Callable[[str], None]) -> Iterator[int]:
     """Deliver to one feed; yield the number of records of each batch."""
     receiver: Feed = load_plugins(settings).make("feed", feed.kind, feed.options)
+    if feed.delivered_at is not None and next(_switches(settings, feed), None) is not None:
+        last = receiver.received(feed.name)
+        if last is not None and last < (feed.sequence, feed.position):  # lost, or of users who were erased
+            _advance(settings, feed, *last)
     for switch in _switches(settings, feed):
         assert switch.id is not None
         assert switch.changes is not None

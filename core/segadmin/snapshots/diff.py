@@ -14,7 +14,8 @@ from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.changes import cause_of_departure, causes_of_models
 from segadmin.snapshots.policy import Cause
-from segadmin.snapshots.read import find_snapshot, segments_of
+from segadmin.snapshots.read import find_snapshot, segments_in, segments_of
+from segadmin.storage.assignments import read_changes
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, ModelVersion, SegmentSnapshot
@@ -94,8 +95,7 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
         between = _between(session, earlier, later)
-    segment = pl.col("segment").fill_null(NOT_ENOUGH)
-    before, after = (segments_of(settings, each.id or 0).with_columns(segment) for each in (earlier, later))
+    before, after, stayed = _changed(settings, earlier, later)
     names = {"segment": "before", "model_version_id": "version_before", "is_corrected": "was_corrected"}
     users = before.rename(names).join(after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True)
     moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
@@ -116,10 +116,33 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
     )
     joined = users.join(causes, on="user_key", how="left", maintain_order="left")
     segments = dict.fromkeys([*versions[1].segments, *versions[0].segments])
-    if NOT_ENOUGH in joined["before"] or NOT_ENOUGH in joined["after"]:
+    rows = pl.concat([stayed, joined.select("user_key", "before", "after", cause=with_cause)])
+    if NOT_ENOUGH in rows["before"] or NOT_ENOUGH in rows["after"]:
         segments[NOT_ENOUGH] = None
-    rows = joined.select("user_key", "before", "after", cause=with_cause)
     return SnapshotDiff(earlier, later, tuple(segments), rows)
+
+
+def _changed(
+    settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return the users with other rows in the later snapshot, before and after, and those with the same row in both.
+
+    If the later one adds rows to those of the earlier one, which is the rule, only these are compared.
+
+    Returns:
+        Twice the columns of :func:`segments_of`, with a segment for everybody; and those of ``SnapshotDiff.users``.
+    """
+    segment, shared = pl.col("segment").fill_null(NOT_ENOUGH), len(earlier.parts)
+    before = segments_of(settings, earlier.id or 0).with_columns(segment)
+    if later.parts[:shared] == earlier.parts:
+        changes = read_changes(Lake.of(settings), later.parts[shared:]).collect()
+        after = segments_in(changes.lazy().filter(pl.col("has_left").not_())).collect()
+        same = before.join(changes, on="user_key", how="anti", maintain_order="left")
+        before = before.join(changes, on="user_key", how="semi", maintain_order="left")
+    else:
+        after, same = segments_of(settings, later.id or 0), before.clear()
+    stayed = same.select("user_key", before="segment", after="segment", cause=pl.lit(None, pl.String))
+    return before, after.with_columns(segment), stayed
 
 
 def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot) -> list[int]:

@@ -59,7 +59,7 @@ def snapshot_at(session: Session, moment: datetime, label_set: str | None = None
     name = find_snapshot(session, "current", label_set).label_set
     # The last that was published, although one before it may be as of later: of events that are no longer there.
     newest = query.where(SegmentSnapshot.label_set == name).order_by(col(SegmentSnapshot.id).desc())
-    snapshot = session.exec(newest).first()
+    snapshot = session.exec(newest.limit(1)).first()
     if snapshot is None:
         raise ConfigurationError(
             f"No snapshot of {name!r} is as of {moment:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list"
@@ -102,15 +102,19 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
 
 
 def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return ``user_key``, ``segment``, ``model_version_id`` and ``is_corrected`` of the users of a snapshot.
+    """Return the columns of :func:`segments_in` of the users of a snapshot."""
+    return segments_in(assignments(settings, snapshot_id)).collect()
+
+
+def segments_in(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return ``user_key``, ``segment``, ``model_version_id`` and ``is_corrected`` of assignments.
 
     The segment is null if a user has none; ``is_corrected`` is whether people set it.
     """
     import polars as pl
 
     is_corrected = (pl.col("overridden_by") == Override.CORRECTION.value).fill_null(value=False)
-    rows = assignments(settings, snapshot_id)
-    return rows.select("user_key", "segment", "model_version_id", is_corrected=is_corrected).collect()
+    return rows.select("user_key", "segment", "model_version_id", is_corrected=is_corrected)
 
 
 def list_snapshots(

@@ -29,7 +29,12 @@ def read_assignments(lake: Lake, parts: Sequence[int], buckets: Sequence[int] | 
     whole = lake.scan("assignments", buckets=buckets, snapshot_id=complete)
     if not later:
         return whole
-    rows = lake.scan("assignments", buckets=buckets).filter(pl.col("snapshot_id").is_in(later))
-    changes = rows.sort("snapshot_id").unique("user_key", keep="last", maintain_order=True)
+    changes = read_changes(lake, later, buckets)
     unchanged = whole.join(changes.select("user_key"), on="user_key", how="anti")
     return pl.concat([unchanged, changes.filter(pl.col("has_left").not_())])
+
+
+def read_changes(lake: Lake, parts: Sequence[int], buckets: Sequence[int] | None = None) -> pl.LazyFrame:
+    """Return the last row of each user in ``parts``, also of users who left."""
+    rows = lake.scan("assignments", buckets=buckets).filter(pl.col("snapshot_id").is_in(list(parts)))
+    return rows.sort("snapshot_id").unique("user_key", keep="last", maintain_order=True)

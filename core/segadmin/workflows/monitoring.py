@@ -102,7 +102,7 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
         return False
     same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
     reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())
-    newest = session.exec(reported).first()
+    newest = session.exec(reported.limit(1)).first()
     return newest is not None and newest.date() == snapshot.as_of.date()
 
 

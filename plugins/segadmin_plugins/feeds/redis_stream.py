@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -55,17 +55,32 @@ class RedisStreamFeed(Feed):
         Raises:
             FeedUnavailable: Redis does not answer, or another program adds to the stream.
         """
+        with self._connected() as client:
+            last = self._last(client, batch.feed)
+            pipeline = client.pipeline(transaction=True)
+            for record in batch.records:
+                entry = (batch.sequence, int(record["position"]))
+                if entry > last:
+                    place = "{}-{}".format(*entry)
+                    fields = _fields(batch.feed, record)
+                    pipeline.xadd(self.stream, fields, id=place, maxlen=self.maxlen or None, approximate=False)
+            pipeline.execute()
+
+    def received(self, feed: str) -> tuple[int, int] | None:
+        """Return the id of the last entry; ``None`` if there is no stream, which then begins with the next record.
+
+        Raises:
+            FeedUnavailable: see :meth:`deliver`.
+        """
+        with self._connected() as client:
+            last = self._last(client, feed)
+        return None if last == (0, 0) else last
+
+    @contextmanager
+    def _connected(self) -> Iterator[redis.Redis]:
         try:
             with closing(self._client()) as client:
-                last = self._last(client, batch.feed)
-                pipeline = client.pipeline(transaction=True)
-                for record in batch.records:
-                    entry = (batch.sequence, int(record["position"]))
-                    if entry > last:
-                        place = "{}-{}".format(*entry)
-                        fields = _fields(batch.feed, record)
-                        pipeline.xadd(self.stream, fields, id=place, maxlen=self.maxlen or None, approximate=False)
-                pipeline.execute()
+                yield client
         except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an unknown option
             reason = mask_secrets(str(error).rstrip("."))
             raise FeedUnavailable(

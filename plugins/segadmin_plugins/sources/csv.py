@@ -17,7 +17,7 @@ from segadmin.errors import DataError
 from segadmin.events.compression import DAMAGE, open_plain
 from segadmin_plugins.sources.csv_dialect import FIRST, SEPARATORS, Dialect, dialect_of, encoding_of, utf8_blocks
 from segadmin_plugins.sources.csv_quoting import NONE, QUOTE, Quotes, escape_of
-from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records
+from segadmin_plugins.sources.csv_records import MOST_LINES_IN_A_CELL, BadRecord, Layout, Records
 
 _MARK = codecs.BOM_UTF8
 #: Most bytes of a row: each further block would mean reading all of it again.
@@ -88,17 +88,27 @@ def _records(blocks: Iterator[bytes], layout: Layout, line: int, name: str) -> I
     """
     rest = b""
     for block in blocks:
-        text = _without_marks(rest + block)
-        records = layout.split(text, line, final=False)
-        rest, line = text[records.size :], records.next_line
-        yield records
+        rest = _without_marks(rest + block)
+        for records in _split(rest, layout, line, final=False):
+            rest, line = rest[records.size :], records.next_line
+            yield records
         if len(rest) > LONGEST:
             raise DataError(
                 f"{name} has a row of more than {LONGEST >> 20} MiB in line {line}. Check whether it has line breaks, "
                 "and whether each quote is closed."
             )
-    if rest:
-        yield layout.split(rest, line, final=True)
+    yield from _split(rest, layout, line, final=True)
+
+
+def _split(text: bytes, layout: Layout, line: int, *, final: bool) -> Iterator[Records]:
+    """Yield the whole records of a text: after a bad line only some are read line by line, which is slow."""
+    most = 2 * MOST_LINES_IN_A_CELL
+    while text:
+        records = layout.split(text, line, final=final, most=most)
+        yield records
+        if not records.is_cut:
+            break
+        text, line, most = text[records.size :], records.next_line, 2 * most
 
 
 def _without_marks(text: bytes) -> bytes:

@@ -57,6 +57,7 @@ class Records:
     bad: list[BadRecord]
     size: int  #: bytes of the block that they take; the rest begins another record
     next_line: int  #: the line on which the rest begins
+    is_cut: bool = False  #: the rest has more lines that can be read, perhaps faster
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,25 @@ class Layout:
     columns: int
     escape: str = ""  #: the character before a quote inside a cell, if quotes are not doubled
 
-    def split(self, block: bytes, line: int, *, final: bool) -> Records:
+    def split(self, block: bytes, line: int, *, final: bool, most: int = sys.maxsize) -> Records:
         """Return the whole records at the beginning of ``block``.
 
         Args:
             block: presumably UTF-8; it begins with a record.
             line: the line on which it begins.
             final: whether it is the last block, so that its last record is whole.
+            most: lines to read line by line, if that is necessary, before the rest is tried anew; more than a cell has.
         """
         if final and block and not block.endswith(b"\n"):
             block += b"\n"
         if self.escape and self.escape.encode() in block:
-            return self._line_by_line(block, line, final=final)
+            return self._line_by_line(block, line, final=final, most=most)
         regular = self._if_regular(block, line)
         if regular is not None:
             return regular
         records = self._by_structure(block, line)
         if records is None or (len(block) > records.size and (final or _is_unclosed(block[records.size :]))):
-            return self._line_by_line(block, line, final=final)
+            return self._line_by_line(block, line, final=final, most=most)
         return records
 
     def cells(self, good: bytes) -> list[list[str]]:
@@ -188,16 +190,16 @@ class Layout:
         closed = (line.rstrip("\r") for line in lines if line.count('"') % 2 == 0)
         return RowShape.of(csv.reader(closed, delimiter=self.separator), self.columns)
 
-    def _line_by_line(self, block: bytes, line: int, *, final: bool) -> Records:
+    def _line_by_line(self, block: bytes, line: int, *, final: bool, most: int) -> Records:
         """Return the records as Python's ``csv`` reads them; a line with an unclosed quote is a record."""
-        rows = block.split(b"\n")
-        del rows[-1]  # empty, or a line that is not whole
+        rows = block.split(b"\n", most)
+        is_cut = b"\n" in rows.pop()  # else it is empty, or a line that is not whole
         good, bad, lines = io.StringIO(), list[BadRecord](), list[int]()
         writer = csv.writer(good, delimiter=self.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
         shape = self._shape(block)
         index = 0
         while index < len(rows):
-            record, taken, reason = self._record(rows, index, shape, final=final)
+            record, taken, reason = self._record(rows, index, shape, final=final and not is_cut)
             if taken == 0:
                 break
             if reason:
@@ -207,7 +209,7 @@ class Layout:
                 lines.append(line + index)
             index += taken
         size = sum(len(row) + 1 for row in rows[:index])
-        return Records(good.getvalue().encode(), np.array(lines, np.int64), bad, size, line + index)
+        return Records(good.getvalue().encode(), np.array(lines, np.int64), bad, size, line + index, is_cut)
 
     def _record(self, rows: Sequence[bytes], start: int, shape: RowShape, *, final: bool) -> tuple[list[str], int, str]:
         """Return the record that begins at ``place``: its cells, its number of lines, and the error.

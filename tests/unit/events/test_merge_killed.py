@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 
 import polars as pl
 import pytest
@@ -15,7 +13,7 @@ from segadmin.events.merge import list_merges, undo_merge
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.records import MergeState
-from tests.servers import PATH
+from tests.commands import command_server
 from tests.unit.events.test_merge import fill, items_of, lines, merge, put, rows
 
 #: Merges or undoes, and dies at a change of a file: at which one, the first argument says.
@@ -53,9 +51,7 @@ print(seen)
 
 
 def child(last: int, what: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": PATH}
-    command = [sys.executable, "-c", CHILD, str(last), what]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return command_server().python(CHILD, str(last), what)
 
 
 @pytest.mark.parametrize("part", range(6))

@@ -285,6 +285,16 @@ def test_a_job_for_a_later_time_waits_unless_it_was_saved_while_the_clock_was_ah
     assert len(messages.take()) == 1
 
 
+def test_a_job_is_saved_at_the_time_of_the_database(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of a machine whose clock is ahead would look as if the clock had been set back since."""
+    with transaction(engine_settings) as session:
+        moment = now(session) - timedelta(hours=3)
+    monkeypatch.setattr("segadmin.jobs.enqueue.now", lambda _: moment)
+    assert ask(engine_settings, messages).job.created_at == moment
+
+
 def test_waits_between_many_attempts_have_a_limit(engine_settings: Settings, messages: Messages) -> None:
     settings = engine_settings.model_copy(update={"backoff_seconds": 5.0, "max_attempts": 1000})
     job = ask(settings, messages).job

@@ -13,6 +13,7 @@ from segadmin.jobs import control, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.schedules import next_slot
 from segadmin.settings import Settings
+from segadmin.storage import audit
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import JobState, Schedule
 from segadmin.workflows.textualize import Textualize
@@ -116,6 +117,18 @@ def test_slots_during_a_pause_are_skipped(engine_settings: Settings, messages: M
     assert schedules.resume(engine_settings, "often").next_slot > datetime.now(UTC)
     assert schedules.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").missed == []
+
+
+def test_a_change_that_is_asked_for_again_is_made_once(engine_settings: Settings, messages: Messages) -> None:
+    for _ in range(2):
+        schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {"sleep": 0})
+    slot = due_since(engine_settings, "nightly", timedelta(minutes=5))
+    assert schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {"sleep": 0}).next_slot == slot, "it is due"
+    for change in (schedules.pause, schedules.pause, schedules.resume, schedules.resume):
+        change(engine_settings, "nightly")
+    schedules.add(engine_settings, "nightly", "0 4 * * *", "probe", {"sleep": 0})
+    actions = [each.action for each in audit.entries(engine_settings, "schedules")]
+    assert actions == ["schedules.add", "schedules.resume", "schedules.pause", "schedules.add"]
 
 
 def test_a_slot_runs_once_even_if_the_schedule_is_replaced(engine_settings: Settings, messages: Messages) -> None:

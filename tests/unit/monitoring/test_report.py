@@ -240,7 +240,7 @@ def test_a_sample_is_some_buckets_and_smaller_where_it_must_be_read(
     sizes = planted_users(shop)["bucket"].value_counts().sort("bucket")["count"].to_list()
     assert _report(shop, 2).users == sum(sizes[:3])  # of four buckets
     plan = PreparedSegments.read(run.inputs["prepare"][0]).text
-    assert make_report(shop, 2, plan).users == sizes[0]
+    assert make_report(shop, 2, plan).users == 50 < sizes[0]
 
 
 @pytest.mark.parametrize("kind", ["score", "refresh", "retrain"])

@@ -135,6 +135,19 @@ def test_a_quote_that_is_never_closed_swallows_no_other_row(tmp_path: Path) -> N
     assert frame[LINE].to_list() == [2, 3, 4]
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_quote_that_is_never_closed_hides_none_of_many_rows(tmp_path: Path, end: str) -> None:
+    rows = [f"u{n},review,a,2024-03-01,ok" for n in range(10_000)]
+    for number in (3, 4_321, 9_999):
+        rows[number] = f'u{number},review,a,2024-03-01,"never closed'
+    rows[5_000] = 'u5000,review,a,2024-03-01,"a text\nof two lines, ""quoted"""'
+    frame = read(f"{','.join(COLUMNS)}\n{chr(10).join(rows)}{end}".encode(), tmp_path)
+    assert frame[LINE].to_list() == [n + 2 + (n > 5_000) for n in range(10_000)]
+    unreadable = frame.filter(pl.col(UNREADABLE).is_not_null())
+    assert unreadable[LINE].to_list() == [5, 4_323, 10_002]
+    assert frame["text"][5_000] == 'a text\nof two lines, "quoted"'
+
+
 @pytest.mark.parametrize("closing", ['"closed later"', '42"', '"a","b"'])
 def test_a_quote_that_another_row_closes_swallows_no_row_between(tmp_path: Path, closing: str) -> None:
     rows = [f"u{n},review,a,2024-03-{n:02},ok\n" for n in range(1, 10)]

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import polars as pl
 from sqlmodel import select, update
 
@@ -16,9 +12,9 @@ from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState, SnapshotSwitch
+from tests.commands import command_server
 from tests.feeds import replayed, segments_of
 from tests.planted import LABELS, Run, more_weeks, planted_users, retrain
-from tests.servers import PATH
 
 
 def changes(settings: Settings) -> pl.DataFrame:
@@ -82,8 +78,7 @@ def test_records_are_written_once_though_the_process_is_killed_in_between(shop: 
     imports = "from segadmin.settings import get_settings; from segadmin.snapshots.feed import write_changes"
     write = f"{imports}; write_changes(get_settings(), {LABELS!r})"
     for _ in range(2):
-        environment = {**os.environ, "PYTHONPATH": PATH, "SEGADMIN_FAILPOINT": "changes:kill"}
-        assert subprocess.run([sys.executable, "-c", write], env=environment, check=False).returncode == -9
+        assert command_server().python(write, SEGADMIN_FAILPOINT="changes:kill").returncode == -9
     write_changes(shop, LABELS)
     rows = changes(shop)
     assert rows.group_by("sequence").len().sort("sequence").rows() == [(1, 240), (3, 240)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -40,7 +41,7 @@ def current(settings: Settings) -> SegmentSnapshot:
 
 
 def test_uncertainty_is_the_entropy_from_0_to_1() -> None:
-    ranked = rank(users(([1.0, 0.0, 0.0], 1.0), ([1 / 3, 1 / 3, 1 / 3], 1.0), ([0.5, 0.5, 0.0], 1.0)), SEGMENTS)
+    ranked = rank(users(([1.0, 0.0, 0.0], 1.0), ([1 / 3, 1 / 3, 1 / 3], 1.0), ([0.5, 0.5, 0.0], 1.0)), SEGMENTS, 3)
     by_user = dict(ranked.select("user_key", "uncertainty").iter_rows())
     assert by_user == {
         0: pytest.approx(0, abs=1e-6),
@@ -51,7 +52,7 @@ def test_uncertainty_is_the_entropy_from_0_to_1() -> None:
 
 
 def test_a_valuable_user_comes_before_an_equally_uncertain_one() -> None:
-    ranked = rank(users(([0.6, 0.4, 0.0], 10.0), ([0.0, 0.6, 0.4], 90.0), ([0.9, 0.1, 0.0], 80.0)), SEGMENTS)
+    ranked = rank(users(([0.6, 0.4, 0.0], 10.0), ([0.0, 0.6, 0.4], 90.0), ([0.9, 0.1, 0.0], 80.0)), SEGMENTS, 9)
     assert ranked["user_key"].to_list()[0] == 1
     first = ranked.row(0, named=True)
     assert (first["segment"], first["second"]) == ("mid", "high")
@@ -61,13 +62,13 @@ def test_a_valuable_user_comes_before_an_equally_uncertain_one() -> None:
 
 def test_the_first_users_are_between_different_segments() -> None:
     alike = [([0.5, 0.5, 0.0], 100.0 - n) for n in range(5)]
-    ranked = rank(users(*alike, ([0.0, 0.5, 0.5], 60.0), ([0.5, 0.0, 0.5], 45.0)), SEGMENTS)
+    ranked = rank(users(*alike, ([0.0, 0.5, 0.5], 60.0), ([0.5, 0.0, 0.5], 45.0)), SEGMENTS, 9)
     assert ranked["user_key"].to_list()[:4] == [0, 5, 1, 6]
 
 
 def test_of_users_with_the_same_text_only_one_is_listed() -> None:
     same = users(([0.5, 0.5, 0.0], 2.0), ([0.5, 0.5, 0.0], 1.0)).with_columns(phrase_hash=pl.lit(7, pl.Int64))
-    assert rank(same, SEGMENTS)["user_key"].to_list() == [0]
+    assert rank(same, SEGMENTS, 9)["user_key"].to_list() == [0]
 
 
 def test_value_is_the_spend_of_the_window_before_the_snapshot(shop: Settings) -> None:
@@ -96,3 +97,24 @@ def test_corrected_users_are_left_out(shop: Settings) -> None:
     first = review(shop, current(shop), 1)["user_key"][0]
     correct(shop, show_key(first), "low", "looked at")
     assert first not in review(shop, current(shop), 240)["user_key"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+def test_the_first_users_are_those_of_everybody(shop: Settings, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    everybody = review(shop, current(shop), 240)
+    monkeypatch.setattr("segadmin.snapshots.review._LIKELY", 1)  # too few where users have the same text
+    assert review(shop, current(shop), limit).equals(everybody.head(limit))
+
+
+def test_users_with_the_same_text_hide_nobody() -> None:
+    random = np.random.default_rng(3)
+    probabilities = random.dirichlet((1, 1, 1), 2_000).astype(np.float32)
+    everybody = pl.DataFrame(
+        {
+            "user_key": random.permutation(2_000),
+            "probabilities": pl.Series(probabilities).arr.to_list(),
+            "value": random.gamma(2, 20, 2_000),
+            "phrase_hash": random.integers(0, 60, 2_000),
+        }
+    )
+    assert rank(everybody, SEGMENTS, 50).equals(rank(everybody, SEGMENTS, 2_000).head(50))

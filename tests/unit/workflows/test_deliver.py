@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -26,10 +23,11 @@ from segadmin.storage.store import open_store
 from segadmin.workflows.deliver import PAUSE
 from segadmin_worker.app import app
 from segadmin_worker.schedule import SqlScheduler
+from tests.commands import command_server
 from tests.conftest import Cli
 from tests.feeds import History, Receiver, stream_records
 from tests.planted import LABELS
-from tests.servers import PATH, redis_server
+from tests.servers import redis_server
 
 
 @pytest.fixture
@@ -219,16 +217,36 @@ def test_a_stream_keeps_its_latest_entries_and_belongs_to_one_feed(history: Hist
     assert "which the feed b did not add. Add a feed with another stream" in (find_feed(settings, "b").feed.error or "")
 
 
+def test_what_a_stream_lost_at_its_end_is_delivered_again(history: History) -> None:
+    """Redis was killed, and its disk has the stream as it was a second before."""
+    add_feed(history.settings, "stream", "redis-stream", {})
+    with redis_server(history.settings):
+        history.deliver()
+        for segments in ({1: "low", 2: "high", 3: "high"}, {1: "mid", 2: "low"}, {1: "mid", 2: "low"}):
+            history.publish(segments)
+            history.deliver()
+        written = stream_records(history.settings, "segadmin:changes")
+    assert len(written) > 5
+    with redis_server(history.settings), redis.Redis(unix_socket_path=str(history.settings.redis_socket)) as client:
+        for record in written[:4]:
+            fields = {name: value for name, value in record.items() if value is not None}
+            client.xadd("segadmin:changes", fields, id=f"{record['sequence']}-{record['position']}")
+        assert history.deliver() == {"stream": 0}, "it is asked when there is something new"
+        history.publish({1: "high", 2: "low"})
+        history.deliver()
+        history.check(stream_records(history.settings, "segadmin:changes"))
+    assert [feed.lag for feed in list_feeds(history.settings)] == [0]
+
+
 def test_a_process_killed_after_the_receiver_stored_a_batch(history: History) -> None:
     receiver, settings = Receiver("secret"), history.settings
     write_changes(settings, LABELS)
     deliver = "deliver_changes(get_settings(), 'spend3', lambda _: None)"
     imports = "from segadmin.settings import get_settings; from segadmin.snapshots.delivery import deliver_changes"
-    environment = {**os.environ, "PYTHONPATH": PATH, "SEGADMIN_FAILPOINT": "deliver:kill"}
     with receiver.serving() as url:
         webhook(settings, url)
-        command = [sys.executable, "-c", f"{imports}; {deliver}"]
-        assert subprocess.run(command, env=environment, check=False).returncode == -9
+        killed = command_server().python(f"{imports}; {deliver}", SEGADMIN_FAILPOINT="deliver:kill")
+        assert killed.returncode == -9
         assert find_feed(settings, "crm").records == 3
         history.deliver()
     assert receiver.deliveries == ["crm-1-1", "crm-1-1"]
