@@ -156,4 +156,4 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
 def test_quarantine_of_an_unknown_import(cli: Cli) -> None:
     done = cli("data", "quarantine", "--import", "99", check=False)
     assert done.returncode == 1
-    assert "There is no import 99. Look: segadmin data list" in done.stderr
+    assert "There is no import 99. See: segadmin data list" in done.stderr

@@ -303,6 +303,6 @@ def test_files_are_imported_and_exported(worked: Any, there: Any, api: Api, tmp_
     missing = there("data", "import", "events", str(tmp_path / "none.csv"), check=False)
     assert (missing.returncode, "none.csv is no file of this machine" in missing.stderr) == (1, True)
     exported = worked("snapshots", "export", "--out", str(tmp_path / "high.csv"), "--segment", "high").stdout
-    lines = (tmp_path / "high.csv").read_text().splitlines()
+    lines = (tmp_path / "high.csv").read_text(encoding="utf-8-sig").splitlines()
     assert f"Wrote {len(lines) - 1} users of snapshot" in exported
     assert lines[0].startswith("user,segment")

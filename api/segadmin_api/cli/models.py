@@ -12,7 +12,6 @@ import typer
 
 from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
-from segadmin.evaluation.comparison import Comparison
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
 from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
@@ -35,6 +34,7 @@ from segadmin_api.formatting import (
 )
 
 if TYPE_CHECKING:
+    from segadmin.evaluation.comparison import Comparison
     from segadmin.models.registry import Promotion
     from segadmin.workflows.follow_promotion import Followed
     from segadmin_api.schemas import models
@@ -144,6 +144,7 @@ def compare(
 def _comparison(item: models.Comparison) -> Comparison:
     """Return a comparison of a server."""
     from segadmin.evaluation.bootstrap import Interval
+    from segadmin.evaluation.comparison import Comparison
 
     lead = Interval(item.lead, item.low, item.high)
     return as_record(Comparison, item, one=item.one_auroc, other=item.other_auroc, lead=lead)

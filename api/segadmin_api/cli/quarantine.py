@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segadmin.counts import counted
-from segadmin.errors import ImportNotFound
 from segadmin.settings import Settings, get_settings
-from segadmin.storage.database import is_row_number, transaction
-from segadmin.storage.records import Import
 from segadmin_api.cli.output import JsonOption, RawCells, UsageError, confirm, echo, nothing, show_json, table
 from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_import
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,12 +40,14 @@ def quarantine(
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
     """
+    from segadmin.events.import_records import find_import
     from segadmin.events.quarantine_reasons import explain
 
     if drop:
         if get_settings().server is not None and number is None:
             raise UsageError("On a server, rows of one import at a time are dropped. Name it: --import NUMBER")
-        answer(lambda settings: _check_import(settings, number), lambda client: client.show_import(number or 0))
+        if number is not None:  # it may have no rows
+            answer(lambda settings: find_import(settings, number), lambda client: as_import(client.show_import(number)))
         _drop(number, reason, lambda: _dropped(number, reason), yes=yes, as_json=as_json)
         return
     most = None if out is not None else limit
@@ -76,10 +76,12 @@ def quarantine(
 
 def _rows(settings: Settings, number: int | None, reason: str | None, most: int | None) -> tuple[pl.DataFrame, int]:
     """Return rows in quarantine, at most ``most``, and how many there are."""
+    from segadmin.events.import_records import find_import
     from segadmin.events.quarantine import count_rows, find_rows
     from segadmin.storage.audit import record
 
-    _check_import(settings, number)
+    if number is not None:
+        find_import(settings, number)
     record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
     found = find_rows(settings, number, reason)
     rows = (found if most is None else found.limit(most)).collect()
@@ -115,13 +117,6 @@ def _note_more(shown: int, total: int) -> None:
     if total > shown:
         more = f"{counted(total - shown, 'more row')} of {total:,}"
         echo(f"{more} not shown. To see them: --limit {total}, or --out FILE.csv", err=True)
-
-
-def _check_import(settings: Settings, number: int | None) -> None:
-    """Raise ``ImportNotFound`` if there is no import with this number."""
-    with transaction(settings) as session:
-        if number is not None and (not is_row_number(number) or session.get(Import, number) is None):
-            raise ImportNotFound(f"There is no import {number}. Look: segadmin data list")
 
 
 def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None:

@@ -8,7 +8,7 @@ from sqlmodel import col, or_, select
 from segadmin.errors import DataError, ImportNotFound, did_you_mean
 from segadmin.events.interrupted import INTERRUPTED
 from segadmin.settings import Settings
-from segadmin.storage.database import reading
+from segadmin.storage.database import is_row_number, reading
 from segadmin.storage.import_lock import is_importing
 from segadmin.storage.records import Import, ImportState
 
@@ -23,7 +23,7 @@ def find_import(settings: Settings, number: int) -> Import:
         ImportNotFound: there is none of this number.
     """
     with reading(settings) as session:
-        row = session.get(Import, number)
+        row = session.get(Import, number) if is_row_number(number) else None
     if row is None:
         raise ImportNotFound(f"There is no import {number}. See: segadmin data list")
     return row
