@@ -120,7 +120,8 @@ def add(
     with transaction(settings) as session:
         current = session.get(Schedule, name, with_for_update=True)
         check(current)
-        asked = {"cron": cron, "timezone": timezone, "kind": kind, "options": options, "freshness_seconds": freshness}
+        asked: dict[str, Any] = {"cron": cron, "timezone": timezone, "kind": kind, "options": options}
+        asked["freshness_seconds"] = freshness
         if current is not None and current.model_dump(include={*asked, "paused"}) == asked | {"paused": False}:
             return current
         before = _facts(current)
