@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sqlmodel import select, update
+from sqlmodel import col, select, update
 
 from segadmin.events.merge import UserPair, merge_users
 from segadmin.jobs.dispatch import StepMessage
@@ -131,7 +131,7 @@ def let_beat_deliver(settings: Settings) -> None:
     """Do what beat and a worker do a minute later."""
     messages: list[StepMessage] = []
     with transaction(settings) as session:
-        unwritten = update(SnapshotSwitch).where(SnapshotSwitch.changes.is_(None))  # type: ignore[union-attr]
+        unwritten = update(SnapshotSwitch).where(col(SnapshotSwitch.changes).is_(None))
         session.exec(unwritten.values(created_at=utcnow() - 2 * PAUSE))
     enqueue_deliveries(settings, messages.extend)
     for message in messages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -229,7 +230,7 @@ def test_what_a_stream_lost_at_its_end_is_delivered_again(history: History) -> N
     assert len(written) > 5
     with redis_server(history.settings), redis.Redis(unix_socket_path=str(history.settings.redis_socket)) as client:
         for record in written[:4]:
-            fields = {name: value for name, value in record.items() if value is not None}
+            fields: dict[Any, Any] = {name: value for name, value in record.items() if value is not None}
             client.xadd("segadmin:changes", fields, id=f"{record['sequence']}-{record['position']}")
         assert history.deliver() == {"stream": 0}, "it is asked when there is something new"
         history.publish({1: "high", 2: "low"})
