@@ -154,8 +154,6 @@ def test_a_server_refuses_as_this_machine_does(both: Any, line: str) -> None:
 
 @pytest.mark.parametrize("words", [name.split() for name in LOCAL])
 def test_commands_of_this_machine_say_what_to_do(cli: Cli, words: list[str]) -> None:
-    if words in (["db"], ["backbones"]):
-        words = [*words, "list" if words == ["backbones"] else "status"]
     done = cli("--server", "http://127.0.0.1:9", "--key", "seg_x", *words, check=False)
     message = " ".join(done.stderr.replace("│", " ").split())
     assert (done.returncode, "does not work with --server (SEGADMIN_SERVER)." in message) == (2, True), message
