@@ -127,11 +127,12 @@ def both(api: Api, cli: Cli) -> Any:
 
 def _plain(text: str) -> str:
     """Return what a command printed, without what differs from second to second, and where files are."""
-    text = re.sub(r"\d+ (s|min) ago", "AGO", text)
+    text = re.sub(r"\d+ (s|min)\b( ago)?", "AGO", text)
     try:
         facts = json.loads(text)
     except ValueError:
-        return re.sub(r"  (/\S+|on the server)  \(sha", "  PATH  (sha", text)
+        text = re.sub(r"  (/\S+|on the server)  \(sha", "  PATH  (sha", text)
+        return re.sub("[ ─]+", " ", text)  # as wide as the longest time
     return json.dumps(facts, sort_keys=True, indent=1)
 
 
