@@ -62,7 +62,14 @@ def answer(local: Callable[[Settings], Result], remote: Callable[[Client], Resul
 def restrict(name: str, command: Any) -> None:
     """Let a command, or those of its subcommands that only work on this machine, refuse to run."""
     if name in LOCAL:
-        command.invoke = lambda _context: _refuse(name, LOCAL[name])
+        make_context = command.make_context
+
+        def refuse(info_name: str, args: list[str], **more: Any) -> Any:
+            if "--help" not in args:
+                _refuse(name, LOCAL[name])
+            return make_context(info_name, args, **more)
+
+        command.make_context = refuse
         return
     for subcommand, each in getattr(command, "commands", {}).items():
         restrict(f"{name} {subcommand}", each)

@@ -84,7 +84,6 @@ class ProfiledSegment(Segment):
     snapshot: int
     as_of: datetime
     model_version_id: int
-    probabilities: list[int] = Field(description="Users by probability: below 0.1, below 0.2, … up to 1.")
     profile: SegmentProfile | None = Field(description="`null`: the snapshot is of a release without profiles.")
     description: Description
 

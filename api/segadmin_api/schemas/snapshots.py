@@ -60,6 +60,9 @@ class Segment(BaseModel):
     share: float = Field(description="0 to 1.")
     confidence: float = Field(description="Mean probability of the assigned segment.")
     distinctive: list[dict[str, Any]] = Field(description="Categories that it prefers: `category`, `share`, `lift`.")
+    probabilities: list[int] = Field(
+        default_factory=list, description="Users by probability: below 0.1, below 0.2, … up to 1."
+    )
 
 
 class SnapshotDetails(Snapshot):

@@ -144,7 +144,6 @@ def _facts(view: SegmentView) -> dict[str, Any]:
         "snapshot": view.snapshot.id,
         "as_of": view.snapshot.as_of,
         "model_version_id": view.snapshot.model_version_id,
-        "probabilities": view.summary.probabilities,
         "profile": view.profile,
         "description": _description(view.description),
     }
