@@ -15,7 +15,8 @@ from segadmin.settings import Settings
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 from segadmin_api.dashboard import job_list, jobs
 from segadmin_api.dashboard.job_list import JobList
-from segadmin_api.dashboard.job_notes import NOTES, coverage_text, note_text, problem_text
+from segadmin_api.dashboard.job_notes import NOTES, coverage_text, note_text
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
@@ -55,9 +56,9 @@ def test_no_note_is_taken_for_another() -> None:
 
 
 def test_what_is_wrong_with_a_field_is_translated() -> None:
-    assert problem_text(CHINESE, "Input should be less than or equal to 0.3") == "应小于或等于 0.3"
-    assert problem_text(CHINESE, "Input should be greater than 0") == "应大于 0"
-    assert problem_text(ENGLISH, "Field required") == "Field required"
+    assert message_text("zh", "Input should be less than or equal to 0.3") == "应小于或等于 0.3"
+    assert message_text("zh", "Input should be greater than 0") == "应大于 0"
+    assert message_text("en", "Field required") == "Field required"
 
 
 def a_view(state: JobState = JobState.RUNNING) -> JobView:
