@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -10,26 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
-from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
-from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
-from segadmin.storage.records import CanaryState, Evaluation, ModelVersion
+from segadmin.storage.records import CanaryState
 from segadmin_api.cli import canaries, model_files
+from segadmin_api.cli.model_details import print_details
 from segadmin_api.cli.output import JsonOption, echo, group, nothing, save_page, show_json, table, write_page
 from segadmin_api.cli.remote import answer
 from segadmin_api.cli.remote_records import all_versions, as_record, as_version
 from segadmin_api.client.calls.models import ANY
 from segadmin_api.formatting import (
-    MEMBERSHIP_ADVICE,
     VERSIONS,
-    cascade_line,
-    corrections_line,
-    equal_texts_line,
-    membership_line,
     version_row,
 )
 
@@ -81,7 +73,7 @@ def show(
         lambda settings: _find(settings, version, labels),
         lambda client: as_version(client.show_model(version, labels=labels)),
     )
-    model_version, rows = line.version, line.evaluations
+    model_version = line.version
     folder = "on the server" if settings.server else str(settings.store_path / model_version.folder)
     if as_json:
         show_json(_facts(line) | {"manifest": model_version.manifest, "path": None if settings.server else folder})
@@ -93,13 +85,7 @@ def show(
     )
     echo(f"model version {model_version.id} · {' · '.join(properties)}")
     echo(f"  {folder}  (sha256 {model_version.sha256[:16]}…)")
-    if rows:
-        echo(f"  {_explain_rows(rows)}")
-    for split in dict.fromkeys(row.split for row in rows):
-        _show_split(split, [row for row in rows if row.split == split])
-    if line.tested is not None:
-        _show_segments(model_version, line.tested)
-    _show_origin(manifest_of(model_version), line.tested)
+    print_details(line)
 
 
 def _find(settings: Settings, version: str, labels: str | None) -> VersionLine:
@@ -283,136 +269,6 @@ app.command()(model_files.export)
 app.command("import")(model_files.import_)
 
 
-def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
-    best = {name: _best(name, rows) for name in HEADLINES}
-    has_marks = len(rows) > 1
-    table(
-        f"{split} (* best)" if has_marks else split,
-        ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
-        [
-            (
-                row.name,
-                f"{row.rows:,}",
-                *(_number(row.metrics.get(name), best[name], mark=has_marks) for name in HEADLINES),
-            )
-            for row in rows
-        ],
-    )
-
-
-def _explain_rows(rows: Sequence[Evaluation]) -> str:
-    """Return a sentence about which rows are baselines, and what the columns are."""
-    baselines = dict.fromkeys(row.name for row in rows if row.model_version_id is None)
-    prefix = f"Baselines: {', '.join(baselines)}. " if baselines else ""
-    return f"{prefix}F1, precision and recall are macro averages."
-
-
-def _show_segments(version: ModelVersion, row: Evaluation) -> None:
-    """Show the test metrics of each segment, and the confusion matrix."""
-    metrics = row.metrics["segments"]
-    numbered = [f"{n} {segment}" for n, segment in enumerate(version.segments, 1)]
-    table(
-        "segments, on test",
-        ["true", ">precision", ">recall", ">AUROC", ">users"],
-        [
-            (
-                name,
-                *(_number(metrics[segment][metric]) for metric in ("precision", "recall", "auroc")),
-                f"{metrics[segment]['support']:,}",
-            )
-            for name, segment in zip(numbered, version.segments, strict=True)
-        ],
-    )
-    table(
-        "confusion matrix: predicted segment by true segment",
-        ["true", *(f">{n}" for n in range(1, len(numbered) + 1))],
-        [(name, *(f"{count:,}" for count in counts)) for name, counts in zip(numbered, row.confusion, strict=True)],
-    )
-
-
-def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
-    from segadmin.models.card import cascade_of
-
-    if manifest.pretrained is not None:
-        _show_pretraining(manifest, manifest.pretrained)
-        return
-    test_metrics = test.metrics if test is not None else {}
-    recipe, data, calibration = manifest.recipe, manifest.data, manifest.calibration
-    lines = {
-        "imported": model_files.describe_origin(manifest.imported) if manifest.imported else "",
-        "started from": f"version {manifest.started_from}" if manifest.started_from else "",
-        "auxiliary label sets": ", ".join(manifest.learnt_beside),
-        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
-        "textualizer": f"{recipe.textualizer} version {recipe.textualizer_version} "
-        f"{_pairs(recipe.textualizer_options)}({recipe.distribution})",
-        "modality": f"{recipe.modality.name} version {recipe.modality.version} "
-        f"{_pairs(recipe.modality.options)}of the vectors {recipe.modality.vector} ({recipe.modality.distribution})"
-        if recipe.modality
-        else "",
-        "text": f"{recipe.language}, {recipe.window_days:g} days, at most {recipe.max_phrases} phrases"
-        + _capped(manifest.text),
-        "features": f"{len(manifest.features)}, of them {len(recipe.categories)} category shares"
-        + (
-            f"; {manifest.features_clipped:,} training outliers clipped to the 0.1 % and 99.9 % quantiles"
-            if manifest.features_clipped
-            else ""
-        ),
-        "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
-        "split": f"by {manifest.split.value}, seed {manifest.seed}: "
-        + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
-        "corrections": corrections_line(data.parts),
-        "equal texts": equal_texts_line(data.equal_texts),
-        "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
-        "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
-        f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
-        f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
-        "hysteresis": _margins(manifest),
-        "cascade": cascade_line(cascade_of(manifest)),
-        "membership attack": membership_line(manifest.membership),
-        "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
-        "prompt": _pairs(manifest.report.get("prompt") or {}),
-        "truncated": _pairs(manifest.report.get("truncation") or {}),
-        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
-    }
-    for name, value in lines.items():
-        if value:
-            echo(f"  {name}: {value}")
-
-
-def _margins(manifest: ModelManifest) -> str:
-    """Return the margins by segment that were chosen for hysteresis; empty for versions of older releases."""
-    if manifest.hysteresis is None:
-        return ""
-    margins = zip(manifest.segments, manifest.hysteresis.margins, strict=True)
-    by_segment = ", ".join(f"{segment} {margin:.2f}" for segment, margin in margins)
-    return f"margins {by_segment}, chosen on {manifest.hysteresis.rows:,} validation rows"
-
-
-def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
-    """Show the data of a pretrained version, and the effect of pretraining."""
-    report = manifest.report
-    lines = {
-        "imported": model_files.describe_origin(manifest.imported) if manifest.imported else "",
-        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
-        "trained on": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
-        "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
-        f"(perplexity {report['perplexity']}), {report['objective']}",
-        "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
-        "next": "segadmin enqueue retrain --from VERSION",
-    }
-    for name, value in lines.items():
-        if value:
-            echo(f"  {name}: {value}")
-
-
-def _capped(reports: Sequence[dict[str, int]]) -> str:
-    """Return how much text was left out before a backbone read it."""
-    counts = ("users", "users_capped", "phrases_dropped")
-    users, capped, dropped = (sum(report[name] for report in reports) for name in counts)
-    left_out = counted(dropped, "phrase")
-    return f"; {capped:,} of {counted(users, 'text')} had more, {left_out} left out" if reports else ""
-
-
 def _facts(line: VersionLine) -> dict[str, Any]:
     fields = {"id", "label_set", "state", "backbone", "textualizer", "segments", "folder", "sha256", "job_id"}
     facts = line.version.model_dump(mode="json", include=fields | {"created_at", "promoted_at"})
@@ -421,20 +277,3 @@ def _facts(line: VersionLine) -> dict[str, Any]:
         "name": line.name,
         "evaluations": [row.model_dump(mode="json", include=evaluation_fields) for row in line.evaluations],
     }
-
-
-def _best(name: str, rows: Sequence[Evaluation]) -> float | None:
-    values = [row.metrics[name] for row in rows if row.metrics.get(name) is not None]
-    if not values:
-        return None
-    return float(min(values) if name in LOWER_IS_BETTER else max(values))
-
-
-def _number(value: float | None, best: float | None = None, *, mark: bool = False) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" + (("*" if value == best else " ") if mark else "")
-
-
-def _pairs(facts: dict[str, Any]) -> str:
-    return "".join(f"{name}={option_text(value)} " for name, value in facts.items())
