@@ -137,4 +137,4 @@ def test_a_user_is_erased_after_both_ids_agree(browser: Browser, site: tuple[str
         page.goto(f"{url}/data/merges")
         expect(page.locator("main")).to_contain_text("没有合并过用户")
         page.goto(f"{url}/audit")
-        expect(page.locator("main")).to_contain_text("data.forget")
+        expect(page.locator("main")).to_contain_text("删除用户数据")
