@@ -35,6 +35,7 @@ from segadmin.errors import (
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.records import Scope
+from segadmin.urls import mask_secrets
 from segadmin_api.client import answers
 from segadmin_api.client.operations import Operation, Operations
 from segadmin_api.http.app import routers
@@ -203,6 +204,7 @@ def test_an_address_that_is_none_is_refused(server: str) -> None:
     with pytest.raises(ConfigurationError, match="is no address of a server") as refused:
         segadmin.Client(server, "seg_key")
     assert "s3cret" not in str(refused.value)
+    assert mask_secrets(str(refused.value)) == str(refused.value), "the example is no login, which would be masked"
 
 
 @pytest.mark.parametrize("key", ["", " ", "seg_\n", "seg_ü"])
