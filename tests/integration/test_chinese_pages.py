@@ -17,7 +17,7 @@ from segadmin_api.dashboard.names import names
 from tests.api import Api
 from tests.chinese import english, pages
 from tests.integration.test_forms import Tab
-from tests.planted import CATEGORIES, LABELS
+from tests.planted import CATEGORIES, LABELS, Run
 from tests.servers import web_server
 
 #: What the shop, its keys and files are called, and its data.
@@ -26,6 +26,8 @@ ITEMS = {f"{category}-{number}" for category in CATEGORIES for number in range(3
 KEYS = {"the", *(scope.value for scope in Scope)}
 #: Identifiers: of a baseline, of a model's part, of the examples in fields, and of the current model.
 IDENTIFIERS = {"majority", "text", "ann", "root", "models.promote", "champion", "home", "moved_since"}
+#: Fields of a mapping, which the page of the profile has.
+FIELDS = {"quantity", "price", "duration", "rating", "title", "brand"}
 #: Values of options, as they are typed.
 VALUES = {
     *("true", "false", "none", "auto", "category", "item", "sum", "joint", "adapter", "merged", "classification"),
@@ -39,7 +41,9 @@ def _names(settings: Settings) -> frozenset[str]:
     packages = {each.metadata["Name"].lower() for each in distributions()}
     beside = {name for context, name in names() if context in {"choice", "job"}}
     zone = {"asia", "shanghai"}
-    return frozenset(DATA | ITEMS | KEYS | IDENTIFIERS | VALUES | registered | packages | beside | zone | {"python"})
+    return frozenset(
+        DATA | ITEMS | KEYS | IDENTIFIERS | FIELDS | VALUES | registered | packages | beside | zone | {"python"}
+    )
 
 
 def _read(api: Api, names: frozenset[str]) -> tuple[set[str], dict[str, str]]:
@@ -64,8 +68,17 @@ def test_pages_of_a_shop_are_chinese(api: Api) -> None:
     user = api.get("/v1/snapshots/1/members?segment=low&limit=1")["items"][0]["user_key"]
     api("POST", f"/v1/users/{user}/corrections", json={"segment": "high", "reason": "电话告知"})
     api("PUT", f"/v1/segments/{LABELS}/low", json={"text": "发优惠券", "owner": "运营"})
+    Run(api.settings, "profile", {}).all()
     paths, left = _read(api, _names(api.settings))
-    assert {f"/segments/{LABELS}/low", "/models/1", "/jobs/1", "/schedules/new", "/drift", "/audit"} <= paths
+    assert {
+        f"/segments/{LABELS}/low",
+        "/models/1",
+        "/jobs/1",
+        "/schedules/new",
+        "/drift",
+        "/audit",
+        "/data/profile",
+    } <= paths
     assert sorted(left.items()) == []
 
 

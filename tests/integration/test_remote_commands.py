@@ -289,7 +289,9 @@ def test_files_are_imported_and_exported(worked: Any, there: Any, api: Api, tmp_
     file = tmp_path / "more.csv"
     file.write_text("customer,kind,item,at\nuser-1,view,i1,2026-01-01T10:00:00Z\nuser-2,view,i1,never\n")
     mapped = ("--map", "user=customer")
-    previewed = there("data", "preview", str(file), *mapped).stdout
+    preview = there("data", "preview", str(file), *mapped)
+    previewed = preview.stdout
+    assert preview.stderr == "", "there is no terminal to draw the progress of the upload on"
     assert "more.csv: 1 of the first 2 rows can be used as events." in previewed
     assert "bad_time: 1 row" in previewed
     imported = worked("data", "import", "events", str(file), *mapped).stdout

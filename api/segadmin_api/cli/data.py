@@ -94,7 +94,8 @@ def generate(
         duplicate_share=0 if clean else duplicates,
         dirty_share=0 if clean else dirty,
     )
-    with Progress(console=terminal(stderr=True), transient=True) as bar:
+    console = terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Generating users", total=users)
         written = write(
             plan, out, form, overwrite=overwrite, progress=lambda users_done: bar.update(task, completed=users_done)

@@ -62,7 +62,8 @@ def _uploaded(client: Client, request: ImportRequest) -> Iterator[tuple[str, Pre
             f"{request.name} is no file of this machine, and only such are uploaded to a server. Import tables, "
             "databases and folders on a machine that has the store."
         )
-    with Progress(console=terminal(stderr=True), transient=True) as bar:
+    console = terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Uploading", total=path.stat().st_size)
         upload = client.upload_file(path, progress=lambda sent, _: bar.update(task, completed=sent)).id
     try:

@@ -92,7 +92,7 @@ def profile_page(
     content: dict[str, Any] = {"stored": stored, "pending": pending, "is_empty": is_empty}
     if stored is not None:
         profile = Profile.model_validate(stored.profile)
-        content |= {"profile": profile, "figures": figures_of(profile), "chart": events_by_day(profile)}
+        content |= {"profile": profile, "figures": figures_of(profile), "chart": events_by_day(profile, reader)}
     title = text_of(reader, "profile of the data")
     return served("profile.html", title, HERE, reader, tab="/data/profile", **content)
 
