@@ -35,6 +35,12 @@ def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, read_si
         page.wait_for_selector(".plot svg path")
         cells = [int(text) for text in page.locator(".scroll table").first.locator("td").all_inner_texts()]
         assert sum(cells) == 240
+        page.goto(f"{url}/models/1")
+        page.wait_for_selector("[data-chart] svg text")
+        shown = "[...document.querySelectorAll('[data-chart] svg text')].map(each => getComputedStyle(each).fill)"
+        assert {"rgb(255, 255, 255)", "rgb(29, 35, 41)"} <= set(page.evaluate(shown)), (
+            "numbers stand out from their cells"
+        )
 
 
 def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, read_site: tuple[str, str]) -> None:

@@ -57,7 +57,7 @@ function drawHeatmap(place, data) {
     xAxis: { type: "category", data: data.columns, axisLabel: { color: text() } },
     yAxis: { type: "category", data: data.rows, inverse: true, axisLabel: { color: text() } },
     visualMap: { min: 0, max: most, show: false, inRange: { color: ["#eaf3f9", "#0072b2"] } },
-    series: [{ type: "heatmap", data: data.cells.map((value) => ({ value, label: { color: value[2] > most / 2 ? "#fff" : "#1d2329" } })), label: { show: true, formatter: ({ value }) => count.format(value[2]) } }],
+    series: [{ type: "heatmap", data: data.cells.map((value) => ({ value, label: { color: value[2] > 0.8 * most ? "#fff" : "#1d2329" } })), label: { show: true, formatter: ({ value }) => count.format(value[2]) } }],
   };
 }
 
