@@ -1,4 +1,4 @@
-"""The snapshot that a job has published, for the stages that follow it."""
+"""The snapshot that a job has published, and the store as it was then, for the stages that follow it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from segadmin.storage.records import SegmentSnapshot, SnapshotState, Step, StepS
 
 if TYPE_CHECKING:
     from sqlmodel import Session
+
+    from segadmin.settings import Settings
+    from segadmin.text.plan import TextPlan
 
 #: States of a step that has done, or will do, what it is for.
 _EXPECTED = (StepState.WAITING, StepState.READY, StepState.RUNNING, StepState.SUCCEEDED)
@@ -21,6 +24,16 @@ def snapshot_of(session: Session, job_id: int) -> SegmentSnapshot | None:
         SegmentSnapshot.job_id == job_id, SegmentSnapshot.state == SnapshotState.PUBLISHED
     )
     return session.exec(own).first()
+
+
+def still_there(settings: Settings, text: TextPlan) -> TextPlan:
+    """Return the plan of a job that has published, to be read as the store is now if an erasure came since.
+
+    Its window ends where the snapshot does, so what came later is not read.
+    """
+    from segadmin.storage.lake import Lake
+
+    return text.model_copy(update={"lake": None}) if Lake.of(settings, text.lake).gone() else text
 
 
 def is_expected(session: Session, stage: str, snapshot: SegmentSnapshot) -> bool:

@@ -11,8 +11,8 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
-from segadmin.storage.records import SegmentSnapshot, SnapshotState
-from segadmin.workflows.published import is_expected
+from segadmin.storage.records import SegmentSnapshot
+from segadmin.workflows.published import is_expected, snapshot_of
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -52,7 +52,11 @@ def publish(attempt: Attempt) -> StageResult:
     from segadmin.snapshots.read import went_back_from
     from segadmin.workflows.publication import Publication
 
-    settings, publication = attempt.settings, Publication.of(attempt)
+    settings = attempt.settings
+    with reading(settings) as session:
+        if (own := snapshot_of(session, attempt.job_id)) is not None:  # the whole job is repeated
+            return StageResult(_published(own))
+    publication = Publication.of(attempt)
     prepared, base = publication.prepared, publication.base
     if base is not None and publication.is_nothing_new:
         users = base.snapshot.users
@@ -62,8 +66,6 @@ def publish(attempt: Attempt) -> StageResult:
     snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version, as_of)
     number = snapshot.id
     assert number is not None
-    if snapshot.state == SnapshotState.PUBLISHED:
-        return StageResult(_published(snapshot))
     before = publication.before(previous)
     changes = publication.changes(number, before)
     attempt.progress(0.3, "writing the assignments")
