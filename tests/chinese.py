@@ -15,6 +15,8 @@ _UNREAD = frozenset({"code", "pre", "script", "style", "textarea", "datalist"})
 _EMPTY = frozenset({"input", "meta", "link", "br", "img", "hr", "path", "rect", "circle", "line", "polyline"})
 #: Attributes that people read.
 _READ = frozenset({"title", "aria-label", "placeholder"})
+#: How examples in fields begin, which are typed: of a cron expression, and of who did something.
+_EXAMPLES = ("0 3", "key ")
 #: Pages of one form that are enough: of users, segments and the like.
 _MOST_OF_A_FORM = 4
 
@@ -35,7 +37,7 @@ class ReadPage(HTMLParser):
         if tag == "a":
             self.links.append(values.get("href", ""))
         if values.get("lang", "zh").startswith("zh"):
-            self.texts += [values[name] for name in _READ & values.keys() if not values[name].startswith("0 3")]
+            self.texts += [values[name] for name in _READ & values.keys() if not values[name].startswith(_EXAMPLES)]
         if tag not in _EMPTY:
             self._open.append("code" if values.get("translate") == "no" or values.get("lang") == "en" else tag)
 

@@ -25,7 +25,7 @@ DATA = {*CATEGORIES, LABELS, "low", "mid", "high", "user", "nightly", "planted"}
 ITEMS = {f"{category}-{number}" for category in CATEGORIES for number in range(3)}
 KEYS = {"the", *(scope.value for scope in Scope)}
 #: Identifiers: of a baseline, of a model's part, of the examples in fields, and of the current model.
-IDENTIFIERS = {"majority", "text", "key", "ann", "root", "models.promote", "champion", "home", "moved_since"}
+IDENTIFIERS = {"majority", "text", "ann", "root", "models.promote", "champion", "home", "moved_since"}
 #: Values of options, as they are typed.
 VALUES = {
     *("true", "false", "none", "auto", "category", "item", "sum", "joint", "adapter", "merged", "classification"),
@@ -61,6 +61,9 @@ def test_pages_of_a_shop_are_chinese(api: Api) -> None:
         session.add(job)
         session.flush()
         session.add(Step(job_id=job.id or 0, stage="prepare", queue="cpu", state=StepState.FAILED, error=error))
+    user = api.get("/v1/snapshots/1/members?segment=low&limit=1")["items"][0]["user_key"]
+    api("POST", f"/v1/users/{user}/corrections", json={"segment": "high", "reason": "电话告知"})
+    api("PUT", f"/v1/segments/{LABELS}/low", json={"text": "发优惠券", "owner": "运营"})
     paths, left = _read(api, _names(api.settings))
     assert {f"/segments/{LABELS}/low", "/models/1", "/jobs/1", "/schedules/new", "/drift", "/audit"} <= paths
     assert sorted(left.items()) == []

@@ -11,6 +11,7 @@ import pytest
 
 from segadmin.storage.records import Scope
 from tests.api import Api
+from tests.chinese import pages
 from tests.planted import LABELS
 
 FORMS = {
@@ -78,3 +79,20 @@ def test_wrong_fields_are_shown_again_with_the_problem(api: Api) -> None:
         ):
             status = client.get(path).status_code
             assert 400 <= status < 500 or (status == 200 and "after=1_" in path), path
+
+
+@pytest.mark.parametrize("scope", [Scope.VIEWER, Scope.ANALYST, Scope.OPERATOR])
+def test_no_link_of_a_page_is_refused(api: Api, scope: Scope) -> None:
+    user = api.get("/v1/snapshots/1/members?segment=low&limit=1")["items"][0]["user_key"]
+    api("POST", f"/v1/users/{user}/corrections", json={"segment": "high", "reason": "told us so", "labels": LABELS})
+    refused, opened = [], set()
+    with logged_in(api, scope) as (client, _):
+        client.follow_redirects = True
+        client.event_hooks["response"].append(
+            lambda answer: refused.append(answer.url.path) if answer.status_code == 403 else None
+        )
+        opened = {path for path, _ in pages(client)}
+    assert refused == []
+    assert ("/snapshots/1/2/users" in opened) == (scope != Scope.VIEWER), "those who moved"
+    assert ("/snapshots/2/typical?segment=low" in opened) == (scope != Scope.VIEWER)
+    assert "/snapshots/1/2" in opened

@@ -35,6 +35,7 @@ from segadmin.errors import (
 from segadmin.settings import Settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.records import Scope
+from segadmin.urls import mask_secrets
 from segadmin_api.client import answers
 from segadmin_api.client.operations import Operation, Operations
 from segadmin_api.http.app import routers
@@ -62,6 +63,7 @@ def test_the_client_reads_and_asks(api: Api) -> None:
         assert client.cancel_jobs(JobFilter(numbers=[done.job])).done == 1
         page = client.list_jobs(kind=["refresh"], limit=1)
         assert [job.id for job in page.items] == [done.job]
+        assert client.list_jobs(kind="refresh", state="cancelled", limit=1).items == page.items, "one text is one kind"
         assert client.show_model().id == client.show_model(1).champion == 1
         assert client.compare_models(1).lead == 0.0
         assert sum(segment.users for segment in client.show_snapshot().segments) == 240
@@ -178,6 +180,10 @@ def test_errors_are_those_of_the_server(api: Api) -> None:
             client.show_job(999999)
         with pytest.raises(ModelNotFound):
             client.show_model(999)
+        with pytest.raises(ModelNotFound, match=r"no model version 'champoin'.* See: segadmin models list"):
+            client.show_model("champoin")
+        with pytest.raises(SnapshotNotFound, match=r"no published snapshot 'newest'.* See: segadmin snapshots list"):
+            client.show_snapshot("newest")
         with pytest.raises(UserNotFound):
             client.show_user("nobody/at all?")
         with pytest.raises(ConfigurationError, match="no option 'labls'"):
@@ -203,6 +209,7 @@ def test_an_address_that_is_none_is_refused(server: str) -> None:
     with pytest.raises(ConfigurationError, match="is no address of a server") as refused:
         segadmin.Client(server, "seg_key")
     assert "s3cret" not in str(refused.value)
+    assert mask_secrets(str(refused.value)) == str(refused.value), "the example is no login, which would be masked"
 
 
 @pytest.mark.parametrize("key", ["", " ", "seg_\n", "seg_ü"])
@@ -329,3 +336,9 @@ def test_another_server_is_named(status: int, content: bytes, kind: str, message
 def test_a_command_without_a_key_says_how(cli: Cli) -> None:
     done = cli("--server", "http://127.0.0.1:9", "jobs", "list", check=False)
     assert (done.returncode, "Set SEGADMIN_KEY" in done.stderr) == (1, True)
+
+
+def test_a_value_that_is_none_of_the_choices_is_named(cli: Cli) -> None:
+    done = cli("jobs", "list", "--state", "waiting", check=False)
+    assert done.returncode == 2
+    assert "'--state': 'waiting' is not one of 'queued'" in " ".join(done.stderr.split())

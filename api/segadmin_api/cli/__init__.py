@@ -82,11 +82,11 @@ class LazyGroup(TyperGroup):
         self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand; passwords and control characters in usage errors are masked."""
+        """Run a subcommand; usage errors have no passwords, no control characters and no words of pydantic."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.message = printable(with_home(mask_secrets(error.message)))
+            error.message = printable(with_home(mask_secrets(error.message.removeprefix("Value error, "))))
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:

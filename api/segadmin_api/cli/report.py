@@ -32,7 +32,7 @@ def report(
     language: Annotated[Language, typer.Option(help="The language of the report and of its charts.")] = Language.EN,
     timezone: Annotated[str, typer.Option(help="The time zone of the report, such as Asia/Shanghai.")] = "UTC",
     label_set: Annotated[
-        str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
+        str | None, typer.Option("--label-set", "--labels", help="The label set; needed if several have a snapshot.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from segadmin.errors import ServerUnavailable
 from segadmin.jobs.control import JobView
 from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
@@ -37,18 +38,19 @@ def watch(look: Look, job_id: int, *, quiet: bool = False, every: float = _LINE_
         job_id: which one.
         quiet: leave stdout alone.
         every: seconds from one line with the percentage to the next.
+
+    Raises:
+        ServerUnavailable: the server went away meanwhile; the job does not depend on that.
     """
     console = terminal(stderr=quiet)
     seen = look(job_id)
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, transient=False) as live:
-            while not seen.job.state.over:
-                live.update(_draw(seen))
-                time.sleep(_LOOK_SECONDS)
-                seen = look(job_id)
-            live.update(_draw(seen))
-    else:
-        seen = _watch_lines(look, seen, console, Lines(every))
+    try:
+        seen = (
+            _watch_bars(look, seen, console) if console.is_terminal else _watch_lines(look, seen, console, Lines(every))
+        )
+    except ServerUnavailable as error:
+        goes_on = f"Job {job_id} is saved, and goes on there. Watch it again: segadmin jobs watch {job_id}"
+        raise ServerUnavailable(f"{error} {goes_on}") from error
     return _outcome(seen, console)
 
 
@@ -73,6 +75,17 @@ class Lines:
             since, before = moment, done
         self._last = since, before
         return lines
+
+
+def _watch_bars(look: Look, seen: JobView, console: Console) -> JobView:
+    """Draw the stages until the job is over, and return it as it is then."""
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        while not seen.job.state.over:
+            live.update(_draw(seen))
+            time.sleep(_LOOK_SECONDS)
+            seen = look(seen.job.id or 0)
+        live.update(_draw(seen))
+    return seen
 
 
 def _watch_lines(look: Look, seen: JobView, console: Console, lines: Lines) -> JobView:

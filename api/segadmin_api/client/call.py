@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -50,6 +50,11 @@ class Call(Generic[Answer]):
 def part(value: object) -> str:
     """Return a value as one part of a path."""
     return quote(str(value), safe="")
+
+
+def several(values: str | Sequence[str]) -> list[str]:
+    """Return the values of a parameter that takes several; a single text is one value, not its letters."""
+    return [str(values)] if isinstance(values, str) else [str(value) for value in values]
 
 
 def once(key: str | None) -> dict[str, str]:

@@ -185,7 +185,9 @@ def _check(server: str, key: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(f"--server={mask_url(server)!r} is no address of a server. Give https://HOST[:PORT].")
+        raise ConfigurationError(
+            f"--server={mask_url(server)!r} is no address of a server. Give one such as https://HOST:8000."
+        )
     if not (key.isascii() and key.isprintable() and key.strip() == key and key):
         raise ConfigurationError("--key is missing, or it is no key. Set SEGADMIN_KEY to one: segadmin keys create")
     return server.rstrip("/")

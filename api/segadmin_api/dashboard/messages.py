@@ -65,7 +65,10 @@ def _translated(language: str, message: str, depth: int = 0) -> str:
             values = match.groupdict()
             return translation % {name: _value(language, name, value, depth) for name, value in values.items()}
     parts = message.split("; ")
-    return "；".join(_translated(language, part, depth) for part in parts) if len(parts) > 1 else message
+    translated = [_translated(language, part, depth) for part in parts] if len(parts) > 1 else parts
+    if any(part == before for part, before in zip(translated, parts, strict=True)):  # half of a sentence is worse
+        return message
+    return "；".join(translated)
 
 
 def _value(language: str, name: str, value: str, depth: int) -> str:

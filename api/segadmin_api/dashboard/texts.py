@@ -35,6 +35,7 @@ _TABLES = ("events", "items", "labels")
 _FACTS = (
     *("state", "done", "time left, about", "requested", "took", "so far", "memory"),
     *("events", "users", "items", "from", "to"),
+    *("over 1,000", "known"),
 )
 
 #: The parts of a split, and where the probabilities of a history come from.

@@ -138,4 +138,4 @@ def _most(words: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _rows(count: int) -> str:
-    return counted(count, "row has", "rows have")
+    return "1 row has" if count == 1 else f"{count:,} rows have"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from segadmin.errors import ServerUnavailable
 from segadmin.jobs.control import JobView
 from segadmin.jobs.progress import Progress
 from segadmin.storage.records import Job, JobState, Step, StepState, utcnow
-from segadmin_api.cli.watch import _LINE_SECONDS, Lines
+from segadmin_api.cli.watch import _LINE_SECONDS, Lines, watch
 
 
 def test_a_line_comes_at_least_every_half_minute() -> None:
@@ -46,6 +49,21 @@ def test_a_job_that_is_over_has_no_percentage() -> None:
     lines.of(_job(0.9), 0)
     over = _job(1.0, state=JobState.FAILED)
     assert lines.of(over, 100) == []
+
+
+def test_a_server_that_goes_away_leaves_a_job_that_goes_on() -> None:
+    looks = iter([_job(0.1)])
+
+    def look(job: int) -> JobView:
+        try:
+            return next(looks)
+        except StopIteration:
+            raise ServerUnavailable("https://shop.example does not answer.") from None
+
+    with pytest.raises(
+        ServerUnavailable, match=r"does not answer\. Job 7 .* goes on there\. .*: segadmin jobs watch 7$"
+    ):
+        watch(look, 7)
 
 
 def test_a_job_whose_step_nobody_takes_says_which_worker_is_missing_once() -> None:

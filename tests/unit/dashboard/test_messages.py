@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from segadmin.errors import DataError
+from segadmin.events.advice import one_kind, repeated_ids, unknown_kinds
 from segadmin.events.guess import propose
 from segadmin.events.import_request import ImportRequest
+from segadmin.events.mapping import Mapping
 from segadmin.monitoring.report import _alarms
 from segadmin.monitoring.volume import Volume, check_volumes
 from segadmin.settings import Settings
@@ -45,6 +47,31 @@ def test_what_is_uncertain_about_a_file_is_translated(settings: Settings, tmp_pa
     proposal = propose(settings, ImportRequest("events", str(path)), 9)
     messages = [proposal.title, *proposal.warnings]
     assert all(message_text("zh", message) != message for message in messages), messages
+
+
+def test_warnings_of_an_import_are_translated() -> None:
+    warnings = [
+        *unknown_kinds({"gift": 1, "swap": 1200, None: 3}),
+        *one_kind(["view"], 200),
+        *repeated_ids(5, 6, "order"),
+    ]
+    assert [text for text in warnings if message_text("zh", text) == text] == []
+    assert message_text("zh", warnings[2]) == "有 3 行没有行为类型。如果所有行属于同一类型：--set kind=purchase"
+
+
+def test_a_file_without_a_needed_column_is_refused_in_chinese() -> None:
+    with pytest.raises(DataError) as refused:
+        Mapping().fields("events", ["user", "event", "time", "item"])
+    assert message_text("zh", str(refused.value)) == (
+        "文件中没有 kind, at 对应的列；文件的列为：user, event, time, item。"
+        "您是否想写：--map kind=event --map at=time？"
+        "请指定对应的列：--map kind=COLUMN，或让所有行取同一个值：--set kind=VALUE"
+    )
+
+
+def test_a_message_of_which_a_part_is_unknown_stays_whole() -> None:
+    message = "AUROC is 0.8000 and was 0.8100 in the test; nobody knows why"
+    assert message_text("zh", message) == message
 
 
 def test_others_stay_as_they_are() -> None:

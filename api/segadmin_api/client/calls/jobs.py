@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segadmin.storage.records import JobState
-from segadmin_api.client.call import Call, once
+from segadmin_api.client.call import Call, once, several
 from segadmin_api.schemas.jobs import BulkAnswer, Enqueued, Estimate, Job, JobDetails, JobFilter, LogLines, Retried
 from segadmin_api.schemas.pages import Page
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def list_jobs(
     *,
-    kind: Sequence[str] = (),
-    state: Sequence[JobState | str] = (),
+    kind: str | Sequence[str] = (),
+    state: str | Sequence[JobState | str] = (),
     before: int | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Call[Page[Job]]:
     """Return a page of jobs, newest first: those older than ``before``; ``cursor`` is ``next`` of the page before."""
-    query = {"kind": list(kind), "state": list(map(str, state)), "before": before, "limit": limit, "cursor": cursor}
+    query = {"kind": several(kind), "state": several(state), "before": before, "limit": limit, "cursor": cursor}
     return Call("GET", "/v1/jobs", Page[Job], query)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segadmin_api.client.call import Call, given, part
+from segadmin_api.client.call import Call, given, part, several
 from segadmin_api.schemas.segments import Description, ProfiledSegments, SegmentDetails
 from segadmin_api.schemas.snapshots import Segments
 
@@ -34,6 +34,6 @@ def describe_segment(
     return Call("PUT", path, Description, body=body, headers=match)
 
 
-def compare_segments(label_set: str, segments: Sequence[str] = ()) -> Call[ProfiledSegments]:
+def compare_segments(label_set: str, segments: str | Sequence[str] = ()) -> Call[ProfiledSegments]:
     """Return segments of the current snapshot side by side: what they are worth; default: all of them."""
-    return Call("GET", f"/v1/segments/{part(label_set)}", ProfiledSegments, {"segment": list(segments)})
+    return Call("GET", f"/v1/segments/{part(label_set)}", ProfiledSegments, {"segment": several(segments)})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segadmin.errors import DataError
-from segadmin_api.client.call import Call, Done, Progress, part
+from segadmin_api.client.call import Call, Done, Progress, part, several
 from segadmin_api.schemas.jobs import Enqueued
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def preview_upload(
     *,
     source_options: Options[str, str] | None = None,
     label_set: str = "",
-    segments: Sequence[str] = (),
+    segments: str | Sequence[str] = (),
 ) -> Call[PreviewedUpload]:
     """Choose how an upload is imported, and return what its import would do.
 
@@ -75,7 +75,7 @@ def preview_upload(
     """
     from segadmin_api.schemas.uploads import PreviewedUpload
 
-    labels = {"label_set": label_set, "segments": list(segments)}
+    labels = {"label_set": label_set, "segments": several(segments)}
     body = {"table": table, "mapping": mapping, "source_options": dict(source_options or {}), **labels}
     return Call("POST", f"/v1/uploads/{part(upload)}/preview", PreviewedUpload, body=body)
 

@@ -36,9 +36,7 @@ def list_drift(
 @drift.get("/{snapshot}", dependencies=[allow(Scope.VIEWER)])
 def show_drift(
     request: Request,
-    snapshot: Annotated[
-        str, Path(pattern="^(current|[0-9]{1,10})$", description="The number of a snapshot, or `current`.")
-    ],
+    snapshot: Annotated[str, Path(max_length=200, description="The number of a snapshot, or `current`.")],
     labels: Annotated[
         Name | None, Query(description="The label set of `current`; needed if several have a snapshot.")
     ] = None,

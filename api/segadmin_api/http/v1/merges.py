@@ -60,7 +60,7 @@ def show_profile(request: Request) -> StoredProfile:
     """Show what the store holds, as the newest job of the kind `profile` has counted it."""
     stored = latest_profile(settings_of(request))
     if stored is None:
-        raise HTTPException(404, "No job has made a profile yet. Ask for one: a job of the kind profile.")
+        raise HTTPException(404, "No job has made a profile yet. Make one: segadmin enqueue profile --wait")
     return StoredProfile(job=stored.job_id, at=stored.at, profile=Profile.model_validate(stored.profile))
 
 

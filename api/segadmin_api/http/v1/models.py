@@ -34,9 +34,7 @@ from segadmin_api.schemas.pages import Page
 from segadmin_worker.client import dispatcher
 
 models = router("/models", "models")
-Version = Annotated[
-    str, Path(pattern="^(champion|[0-9]{1,10})$", description="The number of a version, or `champion`.")
-]
+Version = Annotated[str, Path(max_length=200, description="The number of a version, or `champion`.")]
 Labels = Annotated[Name | None, Query(description="The label set of a `champion`; needed if several have one.")]
 _CONDITIONAL = changes(more={412: "Another version is champion than `If-Match` says.", 428: "`If-Match` is missing."})
 
@@ -85,7 +83,7 @@ def show_card(request: Request, version: Version, labels: Labels = None) -> Mode
 def compare(
     request: Request,
     version: Version,
-    other: Annotated[str, Query(pattern="^(champion|[0-9]{1,10})$")] = "champion",
+    other: Annotated[str, Query(max_length=200)] = "champion",
     labels: Labels = None,
 ) -> Comparison:
     """Compare two versions on their common test rows, with a 95 % bootstrap interval over users."""
@@ -110,7 +108,7 @@ def compare(
 @models.post("/{version}/promote", dependencies=[allow(Scope.OPERATOR)], responses=_CONDITIONAL)
 def promote(
     request: Request,
-    version: Annotated[str, Path(pattern="^[0-9]{1,10}$", description="The number of a version.")],
+    version: Annotated[str, Path(max_length=200, description="The number of a version.")],
     if_match: IfMatch = None,
     wanted: Annotated[PromotionRequest | None, Body()] = None,
 ) -> Promotion:

@@ -41,9 +41,7 @@ from segadmin_api.schemas.snapshots import (
 )
 
 snapshots = router("/snapshots", "snapshots")
-Reference = Annotated[
-    str, Path(pattern="^(current|[0-9]{1,10})$", description="The number of a snapshot, or `current`.")
-]
+Reference = Annotated[str, Path(max_length=200, description="The number of a snapshot, or `current`.")]
 Labels = Annotated[Name | None, Query(description="The label set of `current`; needed if several have a snapshot.")]
 OfLabels = Annotated[Name | None, Query(description="Only of this label set.")]
 
@@ -75,7 +73,7 @@ def show_diff(
     snapshot: Reference,
     earlier: Annotated[
         str | None,
-        Query(pattern="^[0-9]{1,10}$", description="The snapshot before; default: the one that was current before."),
+        Query(max_length=200, description="The snapshot before; default: the one that was current before."),
     ] = None,
     labels: Labels = None,
 ) -> SnapshotDiff:
@@ -106,7 +104,7 @@ def list_moved(
     *,
     earlier: Annotated[
         str | None,
-        Query(pattern="^[0-9]{1,10}$", description="The snapshot before; default: the one that was current before."),
+        Query(max_length=200, description="The snapshot before; default: the one that was current before."),
     ] = None,
     before: Annotated[Name | None, Query(description="Only from this segment, or `new`.")] = None,
     after: Annotated[Name | None, Query(description="Only to this segment, or `left`.")] = None,
