@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
 
@@ -64,12 +65,12 @@ COVERAGE = (
 
 
 def note_text(reader: Reader, note: str) -> str:
-    """Return a note in the language of the reader, as far as it is known."""
+    """Return a note, which of a failed step is its error, in the language of the reader, as far as it is known."""
     if reader.language == "en" or not note:
         return note
-    whole = _translated(reader, note)
-    if whole != note:
-        return whole
+    for whole in (_translated(reader, note), message_text(reader.language, note)):
+        if whole != note:
+            return whole
     return ", ".join(_translated(reader, part) for part in note.split(", "))
 
 
