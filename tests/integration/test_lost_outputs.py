@@ -19,7 +19,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.reap import reap
 from segadmin.jobs.registry import Request, Stage, Workflow, register
 from segadmin.jobs.run import run_step
-from segadmin.labels.label_sets import after
+from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.artifact import Saved, read_manifest
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
@@ -208,7 +208,7 @@ def test_a_job_that_has_not_published_reads_the_store_anew_after_an_erasure(shop
     assert ("prepare", "lake/events") in {(output.stage, output.path) for output in lost}
     assert drain(shop, messages, job) == JobState.SUCCEEDED
     snapshot = snapshot_of_job(shop, job)
-    assert (snapshot.users, snapshot.as_of) == (239, after(Lake.of(shop).latest_event))
+    assert (snapshot.users, snapshot.as_of) == (239, after(latest_event(Lake.of(shop))))
 
 
 def test_a_published_job_that_is_repeated_describes_its_own_snapshot(shop: Settings) -> None:

@@ -26,7 +26,7 @@ _FILE = frozenset(StepFile.model_fields)
 
 @dataclass(frozen=True)
 class LostOutput:
-    """A table or a model's folder that is no longer what a step wrote; or a table of the lake, at a version that is gone."""
+    """A table or a model's folder that is no longer what a step wrote; or a table of the lake, at a gone version."""
 
     step_id: int
     stage: str

@@ -102,7 +102,7 @@ def _count_tokens(attempt: Attempt, plugins: Plugins, version: ModelVersion, phr
 
 
 def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
-    """Whether a snapshot of few changes follows one of the same day that has a report.
+    """Whether a snapshot of few changes follows one of the same day and model that has a report.
 
     A report reads the texts of some thousand users, which would take longer than such a refresh.
     """
@@ -110,8 +110,12 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
 
     if not snapshot.carried:
         return False
-    same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
-    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())
+    others = (
+        SegmentSnapshot.label_set == snapshot.label_set,
+        SegmentSnapshot.model_version_id == snapshot.model_version_id,
+        SegmentSnapshot.id != snapshot.id,
+    )
+    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*others).order_by(col(SegmentSnapshot.id).desc())
     newest = session.exec(reported.limit(1)).first()
     return newest is not None and newest.date() == snapshot.as_of.date()
 
