@@ -111,6 +111,12 @@ def _published(result: Result) -> Iterator[Sentence]:
     if not result.get("snapshot_id"):
         return
     values = {"snapshot": result["snapshot_id"], "users": _users(result["users"])}
+    if result.get("overtaken"):
+        yield sentence(
+            "Nothing is published: snapshot %(snapshot)s became current since this job began, and stays current.",
+            **values,
+        )
+        return
     if result.get("unchanged"):
         yield sentence(
             "Nothing changed since snapshot %(snapshot)s, which stays current: none of %(users)s was scored again.",

@@ -177,8 +177,12 @@ def test_a_schedule_is_made_changed_and_deleted(api: Api, tab_of: Open) -> None:
     assert "it is now: refresh, @every 3600s Asia/Shanghai" in stale.text
     shown = re.findall(r'href="(/schedules/show[^"]+)"', listed)[0]
     assert "No slot has come yet." in tab.client.get(shown).text
-    run = tab.send("/schedules", "/schedules/run")
-    assert "is saved. The broker does not answer now" in run.text
+    form = tab.fields("/schedules", "/schedules/run")
+    runs = [tab.client.post("/schedules/run", data=form) for _ in range(2)]
+    assert "is saved. The broker does not answer now" in runs[0].text
+    assert re.findall(r"Job (\d+) \(", runs[1].text) == re.findall(r"Job (\d+) \(", runs[0].text), "a double click"
+    again = tab.send("/schedules", "/schedules/run")
+    assert re.findall(r"Job (\d+) \(", again.text) != re.findall(r"Job (\d+) \(", runs[0].text)
     assert tab.send("/schedules", "/schedules/pause").status_code == 200
     assert newest(api, "schedules.pause").actor == "key the operator"
     gone = tab.fields("/schedules", "/schedules/delete")

@@ -15,7 +15,7 @@ from segadmin.settings import Settings, get_settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Schedule, utcnow
-from segadmin_api.cli import checks, machine
+from segadmin_api.cli import checks, machine_status
 from segadmin_worker import state
 from segadmin_worker.services import beat_service
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
@@ -61,12 +61,12 @@ def test_a_hung_beat_is_reported(
             assert hangs.detail.startswith(f"hangs (pid {process.pid}): it has not looked for due schedules for ")
             assert hangs.fix == "segadmin down, then: segadmin up --detach"
             assert (late.what, late.detail) == ("schedules", "overdue: nightly")
-            machine.status(as_json=True)
+            machine_status.status(as_json=True)
             facts = json.loads(capsys.readouterr().out)
             assert facts["parts"][0]["state"] == "hung"
             assert facts["parts"][0]["note"].startswith("has not looked for due schedules for ")
             assert facts["overdue"] == ["nightly"]
-            machine.status(as_json=False)
+            machine_status.status(as_json=False)
             shown = capsys.readouterr().out
             assert "hung" in shown
             assert "overdue schedules: nightly" in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +11,7 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import DataError, StoreMissing
+from segadmin.events.erase import forget
 from segadmin.files import folder_digest
 from segadmin.jobs import control
 from segadmin.jobs.attempt import Attempt, StageResult
@@ -18,14 +19,21 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.reap import reap
 from segadmin.jobs.registry import Request, Stage, Workflow, register
 from segadmin.jobs.run import run_step
+from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.artifact import Saved, read_manifest
+from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
+from segadmin.snapshots.profiles import find_profiles
+from segadmin.snapshots.read import assignments
+from segadmin.snapshots.segment_profile import SegmentProfile
+from segadmin.snapshots.summary import profile_segments
 from segadmin.storage import database
 from segadmin.storage.database import reading
-from segadmin.storage.records import JobState, ModelVersion, Step
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import DriftReport, JobState, ModelVersion, SegmentSnapshot, Step
 from segadmin.storage.store import open_store
 from tests.conftest import Cli
-from tests.planted import LABELS
+from tests.planted import LABELS, more_weeks, planted_users
 from tests.probe import Facts
 from tests.unit.jobs.conftest import Messages
 
@@ -170,6 +178,74 @@ def test_a_retrain_goes_on_after_it_lost_its_model_and_its_texts(shop: Settings,
     with reading(shop) as session:
         version = session.exec(select(ModelVersion).where(ModelVersion.job_id == job)).one()
     assert read_manifest(shop, Saved(version.folder, version.sha256)).job == job
+
+
+def test_what_follows_a_publication_is_done_after_an_erasure(shop: Settings) -> None:
+    users, messages = planted_users(shop), Messages()
+    more_weeks(shop, users.head(30), range(14, 15))
+    job = stopped_before(shop, {"monitor", "segment_profiles"}, messages)
+    before = snapshot_of_job(shop, job)
+    forget(shop, ["user-3"])
+    more_weeks(shop, users.tail(30), range(16, 17), seed=2)
+    assert control.retry(shop, messages, job).lost == (), "it is published, and nobody is scored again"
+    assert drain(shop, messages, job) == JobState.SUCCEEDED
+    with reading(shop) as session:
+        report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == before.id)).one()
+        profiles = find_profiles(session, before)
+    assert report.users > 0
+    assert sum(profile.users for profile in profiles.values()) == 239
+    profiles_are_of(shop, before, profiles)
+
+
+def test_a_job_that_has_not_published_reads_the_store_anew_after_an_erasure(shop: Settings) -> None:
+    users, messages = planted_users(shop), Messages()
+    more_weeks(shop, users.head(30), range(14, 15))
+    job = stopped_before(shop, {"score"}, messages)
+    forget(shop, ["user-3"])
+    more_weeks(shop, users.tail(30), range(16, 17), seed=2)
+    lost = control.retry(shop, messages, job).lost
+    assert {output.stage for output in lost} == {"prepare", "textualize"}
+    assert ("prepare", "lake/events") in {(output.stage, output.path) for output in lost}
+    assert drain(shop, messages, job) == JobState.SUCCEEDED
+    snapshot = snapshot_of_job(shop, job)
+    assert (snapshot.users, snapshot.as_of) == (239, after(latest_event(Lake.of(shop))))
+
+
+def test_a_published_job_that_is_repeated_describes_its_own_snapshot(shop: Settings) -> None:
+    users, messages = planted_users(shop), Messages()
+    more_weeks(shop, users.head(30), range(14, 15))
+    job = stopped_before(shop, {"segment_profiles"}, messages)
+    snapshot = snapshot_of_job(shop, job)
+    more_weeks(shop, users, range(15, 17), seed=2)
+    control.retry(shop, messages, job, from_start=True)
+    assert drain(shop, messages, job) == JobState.SUCCEEDED
+    assert snapshot_of_job(shop, job) == snapshot
+    with reading(shop) as session:
+        profiles_are_of(shop, snapshot, find_profiles(session, snapshot))
+
+
+def stopped_before(settings: Settings, stages: set[str], messages: Messages) -> int:
+    """Return a refresh that was cancelled when these stages were next."""
+    job = enqueue(settings, messages, "refresh", {"labels": LABELS}).job.id or 0
+    while steps := [step for step in messages.take() if stage_of(settings, [step]) not in stages]:
+        for step_id in steps:
+            run_step(settings, messages, step_id, "me")
+    control.cancel(settings, messages, job)
+    messages.take()
+    return job
+
+
+def snapshot_of_job(settings: Settings, job: int) -> SegmentSnapshot:
+    with reading(settings) as session:
+        return session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job)).one()
+
+
+def profiles_are_of(settings: Settings, snapshot: SegmentSnapshot, profiles: Mapping[str, SegmentProfile]) -> None:
+    """Check that profiles are of a snapshot, and of its window."""
+    users = assignments(settings, snapshot.id or 0).select("bucket", "user_key", "segment").collect()
+    with reading(settings) as session:
+        window = manifest_of(session.get_one(ModelVersion, snapshot.model_version_id)).recipe.window(snapshot.as_of)
+    assert profiles == profile_segments(Lake.of(settings), users, window)
 
 
 def stage_of(settings: Settings, step_ids: list[int]) -> str:

@@ -91,8 +91,8 @@ def test_a_broken_plugin_is_listed_with_its_fix_and_others_work(cli: Cli, broken
 def test_a_plugin_is_shown_with_options_and_description(cli: Cli) -> None:
     facts = json.loads(cli("plugins", "show", "textualizer", "timeline", "--json").stdout)
     assert facts["options"] == [
-        {"option": "limit", "type": "int", "default": 32},
-        {"option": "raw_user_ids", "type": "bool", "default": False},
+        {"option": "limit", "type": "whole number", "default": 32},
+        {"option": "raw_user_ids", "type": "true or false", "default": False},
     ]
     assert facts["doc"].startswith("One sentence per event, newest first.")
     shown = cli("plugins", "show", "backbone", "tiny").stdout

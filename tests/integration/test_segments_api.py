@@ -207,7 +207,7 @@ def test_a_request_does_not_wait_longer_than_allowed(shop: Settings, monkeypatch
     monkeypatch.setattr(segments, "_POLL", shop.web_score_seconds)
 
     async def ask() -> None:
-        scoring = segments.Scoring(shop)
+        scoring = segments.Scoring(shop, waiting=shop.web_scores_waiting)
         running = asyncio.create_task(scoring.batches.run())
         try:
             await scoring.answer(segments._read(b'{"events": []}', []))
@@ -220,7 +220,7 @@ def test_a_request_does_not_wait_longer_than_allowed(shop: Settings, monkeypatch
 
 def test_a_champion_is_loaded_before_it_is_asked_for(shop: Settings) -> None:
     async def loaded() -> None:
-        scoring = segments.Scoring(shop)
+        scoring = segments.Scoring(shop, waiting=shop.web_scores_waiting)
         running = asyncio.create_task(scoring.run())
         while not scoring._models._live:
             await asyncio.sleep(0.05)

@@ -176,6 +176,33 @@ def test_only_admins_let_workers_connect_anywhere(api: Api) -> None:
     api("DELETE", "/v1/schedules/odd")
 
 
+def test_a_schedule_is_run_once_with_a_key(api: Api) -> None:
+    weekly = {"kind": "compact", "options": {}, "cron": "0 3 * * 1"}
+    assert api("PUT", "/v1/schedules/weekly", json=weekly).status_code == 200
+    key = {"Idempotency-Key": "run-1"}
+    first, again = (api("POST", "/v1/schedules/weekly/run", headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert (again.json()["job"], again.json()["created"]) == (first.json()["job"], False)
+    other = api("POST", "/v1/schedules/weekly/run", headers={"Idempotency-Key": "run-2"})
+    assert (other.status_code, other.json()["job"] > first.json()["job"]) == (201, True)
+    assert api("POST", "/v1/schedules/weekly/run", headers={"Idempotency-Key": "schedule:x"}).status_code == 422
+    weekly = {"kind": "deliver", "options": {"labels": LABELS}, "cron": "0 3 * * 1"}
+    assert api("PUT", "/v1/schedules/weekly", json=weekly).status_code == 200
+    assert api("POST", "/v1/schedules/weekly/run", headers=key).json()["error"] == "KeyReused"
+    assert api("DELETE", "/v1/schedules/weekly").status_code == 204
+
+
+def test_a_feed_is_delivered_once_with_a_key(api: Api) -> None:
+    stream = {"url": "redis://127.0.0.1:9/0", "stream": "once"}
+    feed = {"name": "once", "kind": "redis-stream", "options": stream, "labels": LABELS}
+    assert api("POST", "/v1/feeds", json=feed).status_code == 201
+    key = {"Idempotency-Key": "deliver-1"}
+    first, again = (api("POST", "/v1/feeds/once/deliver", headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert (again.json()["job"], again.json()["created"]) == (first.json()["job"], False)
+    assert api("DELETE", "/v1/feeds/once").status_code == 204
+
+
 def test_a_job_is_cancelled_and_retried(api: Api) -> None:
     number = api("POST", "/v1/jobs", json=REFRESH).json()["job"]
     cancelled = api("POST", f"/v1/jobs/{number}/cancel").json()

@@ -29,7 +29,7 @@ from sqlmodel import select, update
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, UserNotFound
-from segadmin.events.erase import forget
+from segadmin.events.erase import forget, remove_older
 from segadmin.events.keys import keys_of
 from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
 from segadmin.events.merged_users import MergedUsers
@@ -183,6 +183,16 @@ class Refreshes(RuleBasedStateMachine):
     @rule()
     def undo_a_merge(self) -> None:
         undo_merge(self.settings, self.merges.popitem()[1][1])
+        self.just_published = False
+
+    @rule(live=st.booleans())
+    def compact(self, *, live: bool) -> None:
+        """Join the files of the log, as after live imports or by a job; the files before are kept for a week."""
+        Lake.of(self.settings).compact("events", *([2**20] if live else []))
+
+    @rule(days=st.integers(5, 120))
+    def remove_older(self, days: int) -> None:
+        remove_older(self.settings, self.now - timedelta(days=days))
         self.just_published = False
 
     @rule(title=st.sampled_from(["games 0", "board games", "chess"]))

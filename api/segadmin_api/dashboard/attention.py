@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from secrets import token_urlsafe
 
 from segadmin.models.champion_changes import ChampionChange
 from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule, Scope
@@ -64,7 +65,7 @@ def drift_alarm(label_set: str, alarm: str, report: DriftReport, reader: Reader)
 def overdue_schedule(schedule: Schedule, etag: str, reader: Reader) -> Attention:
     """Return that no beat has enqueued a schedule; its form runs it now."""
     text = text_of(reader, "The schedule %(name)s is overdue: does a beat run?", name=schedule.name)
-    fields = {"name": schedule.name, "etag": etag}
+    fields = {"name": schedule.name, "etag": etag, "nonce": token_urlsafe(12)}
     run = AttentionForm("/schedules/run", text_of(reader, "Run now"), fields, scope=needed_scope(schedule))
     return Attention(text, "/schedules", "segadmin up --detach", (run,))
 

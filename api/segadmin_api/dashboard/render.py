@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.formats import Formats
@@ -111,7 +110,7 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
         "text": translations(formats.language).gettext,
         "option_title": title_of,
         "name": lambda identifier, context: name_text(formats.language, identifier, context),
-        "marked": _with_code,
+        "code_parts": _code_parts,
         "message": lambda message: message_text(formats.language, message),
         "number": formats.number,
         "count": kept(formats.count),
@@ -125,9 +124,9 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
     }
 
 
-def _with_code(text: str) -> Markup:
-    """Return a text with what is between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\2</code>", str(escape(text))))  # noqa: S704  (escaped)
+def _code_parts(text: str) -> list[str]:
+    """Return the parts of a text; every second one was between backticks and is code."""
+    return _CODE.sub(r"\0\2\0", text.replace("\0", "")).split("\0")
 
 
 def text_of(reader: Reader, text: str, **values: object) -> str:

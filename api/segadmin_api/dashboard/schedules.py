@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from secrets import token_urlsafe
 
 from segadmin.jobs.schedules import ScheduleView
 from segadmin.storage.records import Schedule, Scope
@@ -30,6 +31,7 @@ class ScheduleRow:
     etag: str
     objective: ObjectiveState | None
     overdue: bool
+    nonce: str = field(default_factory=lambda: token_urlsafe(12))  #: of the form that runs it
 
     @property
     def options(self) -> Mapping[str, str]:

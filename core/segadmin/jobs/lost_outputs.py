@@ -1,4 +1,7 @@
-"""Finding the steps of a job whose output files are gone or damaged, and what has to run again because of it."""
+"""Finding the steps of a job whose output files are gone or damaged, and what has to run again because of it.
+
+Of a job that has done what it is for, nothing is: the stages that are left may fail, and read what they need anew.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from sqlmodel import col, or_, select
 from segadmin.errors import StorageError
 from segadmin.files import file_digest, folder_damage, inside
 from segadmin.jobs.attempt import Json, StepFile
+from segadmin.jobs.registry import workflows
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.storage.records import Step, StepState
+from segadmin.storage.records import Job, Step, StepState
 from segadmin.storage.store import check_known
 
 _FILE = frozenset(StepFile.model_fields)
@@ -22,7 +26,7 @@ _FILE = frozenset(StepFile.model_fields)
 
 @dataclass(frozen=True)
 class LostOutput:
-    """A table or a model's folder that is no longer what a step wrote."""
+    """A table or a model's folder that is no longer what a step wrote; or a table of the lake, at a gone version."""
 
     step_id: int
     stage: str
@@ -53,7 +57,10 @@ def lost_outputs(settings: Settings, job_id: int) -> LostOutputs:
             :func:`segadmin.storage.store.check_folder`.
     """
     with reading(settings) as session:
+        kind = session.get_one(Job, job_id).kind
         steps = session.exec(select(Step).where(Step.job_id == job_id).order_by(col(Step.id))).all()
+    if _is_done(kind, steps):
+        return LostOutputs()
     written = [
         (LostOutput(step.id or 0, step.stage, path), digest)
         for step in steps
@@ -62,8 +69,26 @@ def lost_outputs(settings: Settings, job_id: int) -> LostOutputs:
     ]
     if written:
         check_known(settings)
-    outputs = tuple(output for output, digest in written if _is_lost(settings, output.path, digest))
+    lost = [output for output, digest in written if _is_lost(settings, output.path, digest)]
+    outputs = (*_lost_versions(settings, steps), *lost)
     return LostOutputs(outputs, _stages_after(steps, {output.stage for output in outputs}))
+
+
+def _is_done(kind: str, steps: Sequence[Step]) -> bool:
+    """Whether only stages that may fail are left."""
+    workflow = workflows().get(kind)
+    may_fail = {stage.name for stage in workflow.stages if stage.may_fail} if workflow is not None else set()
+    return {step.stage for step in steps if not step.state.done} <= may_fail
+
+
+def _lost_versions(settings: Settings, steps: Sequence[Step]) -> Iterator[LostOutput]:
+    """Yield the tables of the lake at versions that steps have chosen and an erasure has removed."""
+    from segadmin.storage.lake import Lake  # not above: it imports much
+
+    for step in steps:
+        versions = (step.result.get("text") or {}).get("lake") if step.state == StepState.SUCCEEDED else None
+        for table in Lake.of(settings, versions).gone() if versions else []:
+            yield LostOutput(step.id or 0, step.stage, f"lake/{table}")
 
 
 def _stages_after(steps: Sequence[Step], stages: Set[str]) -> frozenset[str]:

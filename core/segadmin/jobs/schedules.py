@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select, update
 
 from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, did_you_mean
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
-from segadmin.jobs.enqueue import Enqueued, enqueue, save
+from segadmin.jobs.enqueue import Enqueued, ask, save
 from segadmin.jobs.intervals import interval_of, next_multiple
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
@@ -183,20 +183,25 @@ def resume(settings: Settings, name: str, *, check: Check = _any) -> Schedule:
         return schedule
 
 
-def run(settings: Settings, dispatch: Dispatch, name: str, *, check: Check = _any) -> Enqueued:
+def run(
+    settings: Settings, dispatch: Dispatch, name: str, *, check: Check = _any, idempotency_key: str | None = None
+) -> Enqueued:
     """Enqueue the job of a schedule out of turn, if ``check`` allows; its next slot stays.
 
+    The same with a known ``idempotency_key`` returns the job from before.
+
     Raises:
-        ConfigurationError: there is no schedule of that name, or its options cannot be used.
+        ConfigurationError: there is no schedule of that name, or its options or the key cannot be used.
+        KeyReused: the key belongs to a job that was asked for something else.
         DataError: the store is empty.
     """
     with transaction(settings) as session:
         schedule = _find(session, name)
         check(schedule)
-    options = check_request(settings, schedule.kind, schedule.options)
-    done = enqueue(settings, dispatch, schedule.kind, options, audited=True)
-    with transaction(settings) as session:
-        _note_job(session, name, done.job)
+    done = ask(settings, dispatch, schedule.kind, schedule.options, idempotency_key=idempotency_key)
+    if done.created:
+        with transaction(settings) as session:
+            _note_job(session, name, done.job)
     return done
 
 

@@ -42,7 +42,7 @@ _NAMED = 3
 
 Call = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[float, str], None]
-Texts = Callable[[range], pl.DataFrame]
+Texts = Callable[[range], pl.DataFrame | None]
 Count = Callable[[pl.Series], TokenCounts | None]
 
 
@@ -62,7 +62,8 @@ def make_report(
         settings: location of the store and the database.
         snapshot_id: its number.
         plan: how and until when its users were read.
-        texts: returns the texts of a range of buckets that were read already, of all users or of some.
+        texts: returns the texts of a range of buckets that were read already, of all users or of some; ``None``: none
+            are left.
         count: returns how the tokenizer of the model reads texts, see ``Backbone.count_tokens``.
         call: returns a context in which the textualizer is called.
         progress: called with the fraction done and a short note.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sqlalchemy import case
 from sqlmodel import Session, col, delete, select
 
 from segadmin.snapshots.segment_profile import SegmentProfile
@@ -58,7 +59,11 @@ def has_profiles(session: Session, snapshot: SegmentSnapshot) -> bool:
 
 
 def _newest(session: Session, snapshot: SegmentSnapshot) -> int | None:
-    """Return the newest snapshot of the label set, up to ``snapshot``, that has profiles."""
+    """Return the newest snapshot of the label set, up to ``snapshot``, that has profiles; one by the same model first.
+
+    After a rollback, snapshots by another model are between.
+    """
+    is_same = col(SegmentSnapshot.model_version_id) == snapshot.model_version_id
     query = (
         select(SegmentProfileRow.snapshot_id)
         .join(SegmentSnapshot, col(SegmentSnapshot.id) == col(SegmentProfileRow.snapshot_id))
@@ -67,7 +72,7 @@ def _newest(session: Session, snapshot: SegmentSnapshot) -> int | None:
             SegmentSnapshot.state == SnapshotState.PUBLISHED,
             col(SegmentSnapshot.id) <= (snapshot.id or 0),
         )
-        .order_by(col(SegmentSnapshot.id).desc())
+        .order_by(case((is_same, 0), else_=1), col(SegmentSnapshot.id).desc())
         .limit(1)
     )
     return session.exec(query).first()

@@ -77,6 +77,11 @@ class Lake:
         tables = [table for table in _READ_BY_JOBS if self.exists(table)]
         return {table: open_table(self.path / table).version() for table in tables}
 
+    def gone(self) -> list[str]:
+        """Return the tables whose version is no longer in the log: an erasure removes all but the newest."""
+        chosen = (self.versions or {}).items()
+        return [table for table, version in chosen if f"{version:020}.json" not in log_names(self.path / table)]
+
     def exists(self, table: str) -> bool:
         """Whether ``table`` exists, that is, has ever been written to."""
         return is_table(self.path / table)

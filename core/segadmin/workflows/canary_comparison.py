@@ -30,6 +30,7 @@ from segadmin.storage.records import Canary, Evaluation, LabelSet, ModelVersion,
 from segadmin.storage.store import open_store
 from segadmin.text.read_buckets import GivenUsers, read_buckets
 from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.published import still_there
 from segadmin.workflows.scored import Scoring
 from segadmin.workflows.scoring_groups import MODEL_FAILURES, ScoringGroup, groups_of
 
@@ -52,10 +53,11 @@ def compare(attempt: Attempt, canary: Canary, prepared: PreparedSegments) -> Can
         PluginError: the champion or its textualizer did.
     """
     settings, share = attempt.settings, CanaryShare.of(canary)
-    groups = groups_of(settings, prepared.text, Scoring(canary.champion_id, share, None))
+    text = still_there(settings, prepared.text)
+    groups = groups_of(settings, text, Scoring(canary.champion_id, share, None))
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, group.version_id) for group in groups]
-    users, number = _some_users(settings, share, Lake.of(settings, prepared.text.lake))
+    users, number = _some_users(settings, share, Lake.of(settings, text.lake))
     read = [_read(attempt, groups[0], versions[0], users)]
     try:
         read.append(_read(attempt, groups[1], versions[1], users))

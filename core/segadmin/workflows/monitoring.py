@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from segadmin.errors import StorageError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage
@@ -13,7 +14,7 @@ from segadmin.models.manifest import manifest_of
 from segadmin.storage.database import reading
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot
 from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.published import snapshot_of
+from segadmin.workflows.published import snapshot_of, still_there
 from segadmin.workflows.scored import scoring_of
 from segadmin.workflows.scoring_groups import groups_of
 from segadmin.workflows.textualize import texts_to_score
@@ -53,14 +54,15 @@ def monitor(attempt: Attempt) -> StageResult:
     number = snapshot.id
     assert number is not None
     plugins = load_plugins(settings)
-    plan = groups_of(settings, prepared.text, scoring_of(attempt, prepared))[0].plan
+    text = still_there(settings, prepared.text)
+    plan = groups_of(settings, text, scoring_of(attempt, prepared))[0].plan
     has_texts = plan.recipe == prepared.recipe
     textualizer = plugins.find("textualizer", plan.recipe.textualizer)
     report = make_report(
         settings,
         number,
         plan,
-        texts=(lambda buckets: texts_to_score(attempt, buckets).collect()) if has_texts else None,
+        texts=partial(_texts, attempt) if has_texts else None,
         count=partial(_count_tokens, attempt, plugins, version),
         call=partial(calling, attempt, textualizer, "phrases"),
         progress=attempt.progress,
@@ -82,6 +84,14 @@ def monitor(attempt: Attempt) -> StageResult:
     return StageResult(MonitorOutput(drifted=report.drifted, alarms=tuple(report.alarms)), commit=commit, after=after)
 
 
+def _texts(attempt: Attempt, buckets: range) -> pl.DataFrame | None:
+    """Return the texts that this job has read; ``None`` if they are gone, as after an erasure."""
+    try:
+        return texts_to_score(attempt, buckets).collect()
+    except StorageError:
+        return None
+
+
 def _count_tokens(attempt: Attempt, plugins: Plugins, version: ModelVersion, phrases: pl.Series) -> TokenCounts | None:
     """Return how the tokenizer of a model version reads texts; ``None`` if it has none."""
     from segadmin.files import inside
@@ -92,7 +102,7 @@ def _count_tokens(attempt: Attempt, plugins: Plugins, version: ModelVersion, phr
 
 
 def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
-    """Whether a snapshot of few changes follows one of the same day that has a report.
+    """Whether a snapshot of few changes follows one of the same day and model that has a report.
 
     A report reads the texts of some thousand users, which would take longer than such a refresh.
     """
@@ -100,8 +110,12 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
 
     if not snapshot.carried:
         return False
-    same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
-    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())
+    others = (
+        SegmentSnapshot.label_set == snapshot.label_set,
+        SegmentSnapshot.model_version_id == snapshot.model_version_id,
+        SegmentSnapshot.id != snapshot.id,
+    )
+    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*others).order_by(col(SegmentSnapshot.id).desc())
     newest = session.exec(reported.limit(1)).first()
     return newest is not None and newest.date() == snapshot.as_of.date()
 

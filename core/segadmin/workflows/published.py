@@ -1,13 +1,19 @@
-"""The snapshot that a job has published, for the stages that follow it."""
+"""The snapshot that a job has published, and the store as it was then, for the stages that follow it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from segadmin.storage.database import reading
 from segadmin.storage.records import SegmentSnapshot, SnapshotState, Step, StepState
 
 if TYPE_CHECKING:
     from sqlmodel import Session
+
+    from segadmin.jobs.attempt import Attempt
+    from segadmin.settings import Settings
+    from segadmin.text.plan import TextPlan
+    from segadmin.workflows.prepared import PreparedSegments
 
 #: States of a step that has done, or will do, what it is for.
 _EXPECTED = (StepState.WAITING, StepState.READY, StepState.RUNNING, StepState.SUCCEEDED)
@@ -21,6 +27,38 @@ def snapshot_of(session: Session, job_id: int) -> SegmentSnapshot | None:
         SegmentSnapshot.job_id == job_id, SegmentSnapshot.state == SnapshotState.PUBLISHED
     )
     return session.exec(own).first()
+
+
+def overtaken_by(attempt: Attempt, prepared: PreparedSegments) -> SegmentSnapshot | None:
+    """Return the snapshot that became current since a job chose its model and events, if it is not to be replaced.
+
+    A job that failed holds no lock until it is retried, so others may have published later events, or another champion
+    may have its snapshot. A job that trained its model, or was asked for another than the champion, replaces that.
+    """
+    from segadmin.models.aliases import champion, current_snapshot, pointed
+
+    options, version = attempt.options, prepared.model_version_id
+    asks_for_champion = options.get("model", "champion") == "champion" and options.get("backbone") is None
+    with reading(attempt.settings) as session:
+        number = pointed(session, current_snapshot(prepared.label_set))
+        if version is None or number is None or (prepared.refresh and prepared.refresh.snapshot_id == number):
+            return None
+        current = session.get_one(SegmentSnapshot, number)
+        of_champion = current.model_version_id == pointed(session, champion(prepared.label_set))
+    is_later = current.lake_versions.get("events", 0) > (prepared.text.lake or {}).get("events", 0)
+    if current.model_version_id == version:
+        return current if is_later else None
+    return current if asks_for_champion and (is_later or of_champion) else None
+
+
+def still_there(settings: Settings, text: TextPlan) -> TextPlan:
+    """Return the plan of a job that has published, to be read as the store is now if an erasure came since.
+
+    Its window ends where the snapshot does, so what came later is not read.
+    """
+    from segadmin.storage.lake import Lake
+
+    return text.model_copy(update={"lake": None}) if Lake.of(settings, text.lake).gone() else text
 
 
 def is_expected(session: Session, stage: str, snapshot: SegmentSnapshot) -> bool:

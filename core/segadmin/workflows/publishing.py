@@ -11,8 +11,8 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
-from segadmin.storage.records import SegmentSnapshot, SnapshotState
-from segadmin.workflows.published import is_expected
+from segadmin.storage.records import SegmentSnapshot
+from segadmin.workflows.published import is_expected, overtaken_by, snapshot_of
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -38,6 +38,7 @@ class PublishOutput(StageOutput):
     moved: int | None = None
     moved_without_hysteresis: int | None = None  #: ``None``: hysteresis was not used
     unchanged: bool = False  #: nothing was published; ``snapshot_id`` is the snapshot that stays current
+    overtaken: bool = False  #: with ``unchanged``: it became current since the job began
     as_of: datetime | None = None  #: just after the newest event
     went_back_from: datetime | None = None  #: of the snapshot before, if that is later: events were removed
 
@@ -45,25 +46,28 @@ class PublishOutput(StageOutput):
 def publish(attempt: Attempt) -> StageResult:
     """Put the scores in the lake as one snapshot and make it the current one of its label set.
 
-    Where nothing changed since the current snapshot, nothing is published. What only looks at a snapshot comes after
-    this stage, and is skipped where that was done earlier on the same day.
+    Where nothing changed since the current snapshot, nothing is published; nor by a job that was retried after others
+    have published. What only looks at a snapshot comes after this stage, and is skipped where that was done earlier on
+    the same day.
     """
     from segadmin.snapshots.publish import begin_snapshot, commit_assignments, make_current
     from segadmin.snapshots.read import went_back_from
     from segadmin.workflows.publication import Publication
 
-    settings, publication = attempt.settings, Publication.of(attempt)
+    settings = attempt.settings
+    with reading(settings) as session:
+        if (own := snapshot_of(session, attempt.job_id)) is not None:  # the whole job is repeated
+            return StageResult(_published(own))
+    publication = Publication.of(attempt)
     prepared, base = publication.prepared, publication.base
+    if (newer := overtaken_by(attempt, prepared)) is not None:
+        return StageResult(_stays(newer, overtaken=True), skip=_DAILY)
     if base is not None and publication.is_nothing_new:
-        users = base.snapshot.users
-        nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": users, "moved": 0}
-        return StageResult(_published(base.snapshot).model_copy(update=nothing_new), skip=_DAILY)
+        return StageResult(_stays(base.snapshot), skip=_DAILY)
     version, as_of = publication.scoring.version_id, prepared.window.as_of
     snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version, as_of)
     number = snapshot.id
     assert number is not None
-    if snapshot.state == SnapshotState.PUBLISHED:
-        return StageResult(_published(snapshot))
     before = publication.before(previous)
     changes = publication.changes(number, before)
     attempt.progress(0.3, "writing the assignments")
@@ -120,6 +124,12 @@ def _arrived(settings: Settings, lake: Lake, label_set: str) -> Arrived | None:
     with reading(settings) as session:
         before = newest_snapshot(session, label_set)
     return arrived_since(lake, before)
+
+
+def _stays(snapshot: SegmentSnapshot, *, overtaken: bool = False) -> PublishOutput:
+    """Return that nothing was published."""
+    nothing = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": snapshot.users, "moved": 0}
+    return _published(snapshot).model_copy(update={**nothing, "overtaken": overtaken})
 
 
 def _published(snapshot: SegmentSnapshot, went_back_from: datetime | None = None) -> PublishOutput:

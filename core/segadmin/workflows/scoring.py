@@ -23,6 +23,7 @@ from segadmin.workflows.canary import CANARY
 from segadmin.workflows.follow_up import FOLLOW_UP, stages_to_skip
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
+from segadmin.workflows.published import snapshot_of
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.score_users import SCORE, SCORE_CHALLENGER
 from segadmin.workflows.segment_profiles import SEGMENT_PROFILES
@@ -156,6 +157,8 @@ def prepare(attempt: Attempt) -> StageResult:
     plugins.check_engine()
     versions, end = lake_now(attempt.settings)
     with transaction(attempt.settings) as session:
+        if (published := snapshot_of(session, attempt.job_id)) is not None:  # repeated: the snapshot stays as it is
+            end = published.as_of
         version = find_version(session, request.model, request.labels, request.made_with)
         refresh = _refresh_plan(session, request, version, versions, end)
         canary = running_canary(session, version.label_set)

@@ -12,7 +12,7 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.registry import Stage
 from segadmin.storage.database import reading
 from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.published import snapshot_of
+from segadmin.workflows.published import snapshot_of, still_there
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -39,7 +39,7 @@ def segment_profiles(attempt: Attempt) -> StageResult:
         if snapshot is None or (snapshot.carried and has_profiles(session, snapshot)):
             return StageResult(SegmentProfilesOutput())
     users = assignments(settings, snapshot.id or 0).select("bucket", "user_key", "segment").collect()
-    lake = Lake.of(settings, prepared.text.lake)
+    lake = Lake.of(settings, still_there(settings, prepared.text).lake)
     profiles = profile_segments(lake, users, prepared.window, progress=attempt.progress)
 
     def commit(session: Session) -> Json:

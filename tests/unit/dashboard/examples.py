@@ -377,6 +377,7 @@ def _snapshot(_: Settings, text: str) -> str:
         "is_current": True,
         "segments": [_a_summary(text)],
         "report": _a_report(3, text),
+        "went_back": text,
     }
     content["nonce"] = "nonce"
     return served("snapshot.html", text, "/snapshots", Reader(), **content)

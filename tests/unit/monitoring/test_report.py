@@ -13,6 +13,7 @@ from sqlmodel import select
 from segadmin.contracts.hookspecs import hookimpl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
+from segadmin.models.registry import promote_version, roll_back_champion
 from segadmin.monitoring.profile import SEGMENT
 from segadmin.monitoring.report import make_report
 from segadmin.monitoring.reports import (
@@ -23,13 +24,14 @@ from segadmin.monitoring.reports import (
     report_history,
     report_of,
 )
+from segadmin.monitoring.triggers import current_report
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import DriftReport, Evaluation, SegmentSnapshot
+from segadmin.storage.records import DriftReport, Evaluation, ModelVersion, SegmentSnapshot
 from segadmin.workflows.prepared import PreparedSegments
 from tests.conftest import Cli
-from tests.planted import LABELS, START, Run, more_weeks, planted_users
+from tests.planted import LABELS, START, Run, more_weeks, nothing_runs, planted_users
 
 
 class Listener:
@@ -189,6 +191,23 @@ def test_the_report_of_the_day_holds_for_its_later_snapshots(shop: Settings, cli
     assert json.loads(cli("drift", "show", "--json").stdout)["snapshot_id"] == 1
     done = cli("drift", "show", "2", check=False)
     assert "or changed few users on a day that has one: segadmin drift list" in done.stderr
+
+
+def test_the_report_of_another_model_does_not_hold_for_the_day(shop: Settings) -> None:
+    with transaction(shop) as session:
+        session.add(ModelVersion(**session.get_one(ModelVersion, 1).model_dump(exclude={"id"})))
+    promote_version(shop, "2")
+    more_weeks(shop, planted_users(shop).head(30), range(14, 15))
+    Run(shop, "refresh", {"labels": LABELS}).all()
+    nothing_runs(shop)
+    roll_back_champion(shop)
+    Run(shop, "refresh", {"labels": LABELS}).all()
+    with transaction(shop) as session:
+        by_both = [session.get_one(SegmentSnapshot, number) for number in (2, 3)]
+        assert [snapshot.model_version_id for snapshot in by_both] == [2, 1]
+        assert by_both[0].as_of == by_both[1].as_of and by_both[1].carried
+        report = current_report(session, session.get_one(ModelVersion, 1))
+    assert report is not None and report.snapshot_id == 3, "not that of a week ago"
 
 
 def test_a_snapshot_of_an_older_release_has_no_report(shop: Settings, cli: Cli) -> None:

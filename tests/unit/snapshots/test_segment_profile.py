@@ -12,7 +12,9 @@ import pytest
 from sqlmodel import col, update
 
 from segadmin.jobs.control import view
+from segadmin.models.registry import promote_version, roll_back_champion
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct
 from segadmin.snapshots.profile_estimates import with_intervals
 from segadmin.snapshots.profile_sums import HOUR, NAME, sum_up
 from segadmin.snapshots.profiles import find_profiles
@@ -20,10 +22,10 @@ from segadmin.snapshots.read import find_snapshot, segments_of, summaries
 from segadmin.snapshots.segment_profile import SegmentProfile
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import SegmentSnapshot, Step, StepState
+from segadmin.storage.records import ModelVersion, SegmentSnapshot, Step, StepState
 from segadmin.storage.schema import time_literal
 from segadmin.text.recipe import Window
-from tests.planted import LABELS, Run, more_weeks, planted_users, through_the_engine
+from tests.planted import LABELS, Run, more_weeks, nothing_runs, planted_users, through_the_engine
 
 
 def profiles(settings: Settings) -> dict[str, SegmentProfile]:
@@ -74,6 +76,20 @@ def test_profiles_hold_until_the_next_day(shop: Settings) -> None:
     assert profiles(shop)["high"].as_of > first["high"].as_of
     with reading(shop) as session:
         assert find_profiles(session, session.get_one(SegmentSnapshot, 1)) == first
+
+
+def test_profiles_after_a_rollback_are_by_the_same_model(shop: Settings) -> None:
+    first = profiles(shop)
+    with transaction(shop) as session:
+        session.add(ModelVersion(**session.get_one(ModelVersion, 1).model_dump(exclude={"id"})))
+    promote_version(shop, "2")
+    more_weeks(shop, planted_users(shop), range(14, 15))
+    Run(shop, "refresh", {"labels": LABELS}).all()
+    assert profiles(shop) != first
+    nothing_runs(shop)
+    roll_back_champion(shop)
+    assert correct(shop, "user-1", "high", "a call").snapshot_id == 3
+    assert profiles(shop) == first
 
 
 def test_profiles_do_not_delay_the_snapshot(shop: Settings) -> None:

@@ -6,15 +6,15 @@ from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
-from segadmin.models.aliases import champion
-from segadmin.models.registry import make_champion
+from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.registry import make_champion, promote_version
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Current, Evaluation, LabelSet, ModelVersion, SegmentSnapshot
 from segadmin.workflows.retrain import AFTER_GATE
-from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
+from tests.planted import LABELS, Run, more_weeks, nothing_runs, plant, planted_users, retrain
 
 
 def _scores(run: Run) -> pl.DataFrame:
@@ -50,6 +50,40 @@ def test_a_refresh_without_new_events_publishes_nothing(shop: Settings) -> None:
     assert published.items() >= {"unchanged": True, "snapshot_id": 1, "rescored": 0, "users": 240}.items()
     with transaction(shop) as session:
         assert [snapshot.id for snapshot in session.exec(select(SegmentSnapshot)).all()] == [1]
+
+
+def test_a_job_that_is_retried_does_not_replace_a_newer_snapshot(shop: Settings) -> None:
+    users = planted_users(shop)
+    more_weeks(shop, users.head(30), range(14, 15))
+    failed, explicit = (Run(shop, "refresh", options).until("publish") for options in ({}, {"model": "1"}))
+    more_weeks(shop, users.tail(30), range(15, 16), seed=2)
+    assert Run(shop, "refresh", {}).all().inputs["publish"][0]["snapshot_id"] == 2
+    for run in (failed, explicit):
+        run.all()
+        assert run.inputs["publish"][0].items() >= {"overtaken": True, "snapshot_id": 2, "moved": 0}.items()
+    with transaction(shop) as session:
+        assert pointed(session, current_snapshot(LABELS)) == 2
+        assert len(session.exec(select(SegmentSnapshot)).all()) == 2
+
+
+def test_a_job_that_is_retried_does_not_replace_the_snapshot_of_a_new_champion(shop: Settings) -> None:
+    version = _second_version(shop)
+    more_weeks(shop, planted_users(shop).head(30), range(14, 15))
+    failed, explicit = (Run(shop, "score", options).until("publish") for options in ({}, {"model": "1"}))
+    nothing_runs(shop)
+    promote_version(shop, str(version.id))
+    Run(shop, "refresh", {}).all()
+    assert failed.all().inputs["publish"][0]["overtaken"]
+    assert _scored_by(shop) == version.id
+    assert not explicit.all().inputs["publish"][0]["overtaken"], "somebody wanted the segments of that model"
+    assert _scored_by(shop) == 1
+
+
+def _scored_by(settings: Settings) -> int:
+    """Return the model version of the current snapshot."""
+    with transaction(settings) as session:
+        number = pointed(session, current_snapshot(LABELS))
+        return session.get_one(SegmentSnapshot, number).model_version_id
 
 
 def test_texts_read_in_pieces_give_the_same_scores(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segadmin_api.client.call import Call, Done, part
+from segadmin_api.client.call import Call, Done, once, part
 from segadmin_api.schemas.data import Schedule, ScheduleDetails, Schedules
 from segadmin_api.schemas.feeds import Feed, Feeds
 from segadmin_api.schemas.jobs import Enqueued
@@ -51,9 +51,14 @@ def resume_schedule(name: str) -> Call[Schedule]:
     return Call("POST", f"/v1/schedules/{part(name)}/resume", Schedule)
 
 
-def run_schedule(name: str) -> Call[Enqueued]:
-    """Enqueue the job of a schedule now, out of turn."""
-    return Call("POST", f"/v1/schedules/{part(name)}/run", Enqueued)
+def run_schedule(name: str, *, key: str | None = None) -> Call[Enqueued]:
+    """Enqueue the job of a schedule now, out of turn.
+
+    Args:
+        name: of the schedule.
+        key: idempotency key, as of :func:`segadmin_api.client.calls.jobs.enqueue`.
+    """
+    return Call("POST", f"/v1/schedules/{part(name)}/run", Enqueued, headers=once(key))
 
 
 def list_feeds() -> Call[Feeds]:
@@ -84,6 +89,11 @@ def remove_feed(name: str) -> Call[Done]:
     return Call("DELETE", f"/v1/feeds/{part(name)}", Done)
 
 
-def deliver_feed(name: str) -> Call[Enqueued]:
-    """Deliver now, without waiting for the next attempt, to all feeds of the same label set."""
-    return Call("POST", f"/v1/feeds/{part(name)}/deliver", Enqueued)
+def deliver_feed(name: str, *, key: str | None = None) -> Call[Enqueued]:
+    """Deliver now, without waiting for the next attempt, to all feeds of the same label set.
+
+    Args:
+        name: of a feed.
+        key: idempotency key, as of :func:`segadmin_api.client.calls.jobs.enqueue`.
+    """
+    return Call("POST", f"/v1/feeds/{part(name)}/deliver", Enqueued, headers=once(key))

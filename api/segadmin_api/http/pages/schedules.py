@@ -157,7 +157,7 @@ def delete(request: Request, form: OperatorForm) -> Response:
 
 @forms.post("/schedules/run")
 def run(request: Request, form: OperatorForm) -> Response:
-    """Enqueue the job of a schedule now, out of turn."""
+    """Enqueue the job of a schedule now, out of turn; a form that is sent twice makes one."""
     settings, reader, name = settings_of(request), reader_of(request), form.text("name")
     load_plugins(settings)
     is_current = _checked(form, reader)
@@ -166,8 +166,9 @@ def run(request: Request, form: OperatorForm) -> Response:
         is_current(row)
         check_asked(request, row)
 
+    key = f"page {form.text('nonce')}"[:200] if form.text("nonce") else None
     try:
-        done = engine.run(settings, dispatcher(settings), name, check=check)
+        done = engine.run(settings, dispatcher(settings), name, check=check, idempotency_key=key)
     except ScheduleNotFound:
         raise
     except SegadminError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Request
+from fastapi import Path, Request, Response
 
 from segadmin.jobs.enqueue import ask
 from segadmin.snapshots import feeds as core
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin_api.http.problems import request_errors
-from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.http.v1.jobs import IdempotencyKey
+from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
 from segadmin_api.schemas.feeds import Feed, FeedRequest, Feeds
 from segadmin_api.schemas.jobs import Enqueued
 from segadmin_worker.client import dispatcher
@@ -47,12 +48,17 @@ def remove_feed(request: Request, name: FeedName) -> None:
     core.remove_feed(settings_of(request), name)
 
 
-@feeds.post("/{name}/deliver", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
-def deliver(request: Request, name: FeedName) -> Enqueued:
-    """Deliver now, without waiting for the next attempt, to all feeds of the same label set."""
+@feeds.post("/{name}/deliver", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=enqueues())
+def deliver(request: Request, response: Response, name: FeedName, idempotency_key: IdempotencyKey = None) -> Enqueued:
+    """Deliver now, without waiting for the next attempt, to all feeds of the same label set.
+
+    The answer is 200 instead of 201 if it was asked for before with this key.
+    """
     settings = settings_of(request)
-    labels = core.find_feed(settings, name).feed.label_set
-    done = ask(settings, dispatcher(settings), "deliver", {"labels": labels, "at_once": True})
+    options = {"labels": core.find_feed(settings, name).feed.label_set, "at_once": True}
+    done = ask(settings, dispatcher(settings), "deliver", options, idempotency_key=idempotency_key)
+    if not done.created:
+        response.status_code = 200
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 

@@ -19,7 +19,8 @@ from segadmin.workflows.objectives import objectives
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options
-from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.http.v1.jobs import IdempotencyKey
+from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,
@@ -130,11 +131,15 @@ def resume_schedule(request: Request, name: ScheduleName) -> Schedule:
     return _shown(engine.resume(settings_of(request), name, check=partial(check_asked, request)))
 
 
-@schedules.post("/{name}/run", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
-def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
-    """Enqueue the job of a schedule now, out of turn."""
-    settings = settings_of(request)
-    done = engine.run(settings, dispatcher(settings), name, check=partial(check_asked, request))
+@schedules.post("/{name}/run", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=enqueues())
+def run_schedule(
+    request: Request, response: Response, name: ScheduleName, idempotency_key: IdempotencyKey = None
+) -> Enqueued:
+    """Enqueue the job of a schedule now, out of turn; 200 instead of 201 if it was with this key before."""
+    settings, allowed = settings_of(request), partial(check_asked, request)
+    done = engine.run(settings, dispatcher(settings), name, check=allowed, idempotency_key=idempotency_key)
+    if not done.created:
+        response.status_code = 200
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 
