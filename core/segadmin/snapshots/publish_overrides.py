@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlmodel import Session, col, update
 
@@ -50,8 +52,7 @@ def publish_overrides(settings: Settings, label_set: str) -> SegmentSnapshot | N
         try:
             snapshot = _publish(settings, base)
         except StorageError as error:
-            is_same = (now_current := _current(settings, label_set)) is not None and now_current.id == base.id
-            if is_same or attempt == _ATTEMPTS - 1:
+            if not _is_overtaken(settings, base) or attempt == _ATTEMPTS - 1:
                 raise StorageError(
                     f"The correction is stored, but the snapshot could not be published: {error} The next refresh "
                     f"does it: segadmin enqueue refresh --labels {label_set}"
@@ -68,6 +69,12 @@ def _current(settings: Settings, label_set: str) -> SegmentSnapshot | None:
         return None if number is None else session.get_one(SegmentSnapshot, number)
 
 
+def _is_overtaken(settings: Settings, base: SegmentSnapshot) -> bool:
+    """Whether another snapshot than ``base`` has become current."""
+    current = _current(settings, base.label_set)
+    return current is None or current.id != base.id
+
+
 def _publish(settings: Settings, base: SegmentSnapshot) -> SegmentSnapshot | None:
     with reading(settings) as session:
         orders = orders_of(session, base)
@@ -77,18 +84,19 @@ def _publish(settings: Settings, base: SegmentSnapshot) -> SegmentSnapshot | Non
     rows = overrides.of_carried(before.rows_of(overrides.concerned(before.users)), release=False)
     if rows.is_empty():
         return None
-    job_id = _add_job(settings, base.label_set)
-    snapshot, previous = begin_snapshot(settings, job_id, base.label_set, base.model_version_id, base.as_of)
-    if previous != base.id:
-        raise StorageError(f"Snapshot {previous} has become current meanwhile.")
-    number = snapshot.id or 0
-    users = before.users.select("user_key", "segment")
-    changes = changes_of(settings, number, rows.clear(), users, before, rewritten=rows)
-    commit_assignments(settings, number, changes.rows)
-    facts = _facts(base, changes, count_moved(users, changes.users))
-    with transaction(settings) as session:
-        snapshot = make_current(session, number, facts, summarise(changes.users, orders[base.model_version_id], known))
-        _end_job(session, job_id)
+    with _job(settings, base) as job_id:
+        snapshot, previous = begin_snapshot(settings, job_id, base.label_set, base.model_version_id, base.as_of)
+        if previous != base.id:
+            raise StorageError(f"Snapshot {previous} has become current meanwhile.")
+        number = snapshot.id or 0
+        users = before.users.select("user_key", "segment")
+        changes = changes_of(settings, number, rows.clear(), users, before, rewritten=rows)
+        commit_assignments(settings, number, changes.rows)
+        facts = _facts(base, changes, count_moved(users, changes.users))
+        segments = summarise(changes.users, orders[base.model_version_id], known)
+        with transaction(settings) as session:
+            snapshot = make_current(session, number, facts, segments)
+            _end_job(session, job_id, JobState.SUCCEEDED)
     return snapshot
 
 
@@ -111,6 +119,19 @@ def _facts(base: SegmentSnapshot, changes: Changes, moved: int) -> SnapshotFacts
     )
 
 
+@contextmanager
+def _job(settings: Settings, base: SegmentSnapshot) -> Iterator[int]:
+    """Add the job of a publication; it is cancelled if another snapshot becomes current first, as it is tried again."""
+    job_id = _add_job(settings, base.label_set)
+    try:
+        yield job_id
+    except StorageError:
+        if _is_overtaken(settings, base):
+            with transaction(settings) as session:
+                _end_job(session, job_id, JobState.CANCELLED, "Another snapshot became current first.")
+        raise
+
+
 def _add_job(settings: Settings, label_set: str) -> int:
     """Add the job of the publication and return its number; it has failed unless it is ended."""
     with transaction(settings) as session:
@@ -129,8 +150,8 @@ def _add_job(settings: Settings, label_set: str) -> int:
         return job.id
 
 
-def _end_job(session: Session, job_id: int) -> None:
-    done = {"state": JobState.SUCCEEDED, "error": None, "finished_at": now(session)}
+def _end_job(session: Session, job_id: int, state: JobState, why: str | None = None) -> None:
+    done = {"state": state, "error": why, "finished_at": now(session)}
     session.exec(update(Job).where(col(Job.id) == job_id).values(**done))
 
 

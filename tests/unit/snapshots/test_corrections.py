@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from sqlmodel import select, update
+from sqlmodel import col, select, update
 
 from segadmin.errors import ConfigurationError, DataError, InvalidTransition, StorageError, UserNotFound
 from segadmin.events.erase import forget
@@ -21,13 +23,14 @@ from segadmin.snapshots.corrections import correct, corrections_of, pin, withdra
 from segadmin.snapshots.diff import diff
 from segadmin.snapshots.export import Audience, audience
 from segadmin.snapshots.lookup import SegmentLookup
+from segadmin.snapshots.publish import commit_assignments
 from segadmin.snapshots.publish_overrides import publish_overrides
 from segadmin.snapshots.read import assignments, find_snapshot, summaries
 from segadmin.snapshots.user import find_user, history
 from segadmin.storage import audit
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, Correction, Job, SegmentSnapshot
+from segadmin.storage.records import CORRECT_KIND, NOT_ENOUGH, Correction, Job, JobState, SegmentSnapshot
 from tests.feeds import replayed, segments_of
 from tests.planted import LABELS, Run, more_weeks, planted_users
 
@@ -217,6 +220,40 @@ def test_a_job_that_began_before_a_correction_publishes_it_too(shop: Settings) -
     assert (current(shop).id, current(shop).previous_id) == (2, 3)
     assert row_of(shop, key)["segment"] == wanted
     assert followed(shop) == segments_of(shop, 2)
+
+
+def test_corrections_at_the_same_time_are_all_published_and_none_has_failed(shop: Settings) -> None:
+    users = [f"user-{n}" for n in range(4)]
+    keys = [find_user(shop, user) for user in users]
+    wanted = [another(row_of(shop, key)["segment"]) for key in keys]
+    with ThreadPoolExecutor(len(users)) as people:
+        list(people.map(lambda user, segment: correct(shop, user, segment, "a call"), users, wanted))
+    assert [row_of(shop, key)["segment"] for key in keys] == wanted
+    with transaction(shop) as session:
+        ended = session.exec(select(Job.state, Job.error).where(Job.kind == CORRECT_KIND)).all()
+    assert {error for state, error in ended if state == JobState.CANCELLED} <= {
+        "Another snapshot became current first."
+    }
+    assert {state for state, _ in ended} <= {JobState.SUCCEEDED, JobState.CANCELLED}
+
+
+def test_a_correction_that_was_overtaken_is_tried_again(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    overtaking = [lambda: correct(shop, "user-8", "high", "at the same time")]
+
+    def overtaken(*arguments: Any) -> None:
+        commit_assignments(*arguments)
+        while overtaking:
+            overtaking.pop()()
+
+    monkeypatch.setattr("segadmin.snapshots.publish_overrides.commit_assignments", overtaken)
+    key = find_user(shop, "user-7")
+    wanted = another(row_of(shop, key)["segment"])
+    correct(shop, "user-7", wanted, "a call")
+    assert row_of(shop, key)["segment"] == wanted
+    with transaction(shop) as session:
+        jobs = session.exec(select(Job).where(Job.kind == CORRECT_KIND).order_by(col(Job.id))).all()
+    assert [job.state for job in jobs] == [JobState.CANCELLED, JobState.SUCCEEDED], "the second published both"
+    assert jobs[0].error == "Another snapshot became current first."
 
 
 def test_what_could_not_be_published_is_published_by_the_next_refresh(
