@@ -358,7 +358,8 @@ def test_a_large_file_needs_little_memory(settings: Settings, tmp_path: Path) ->
             yield rows
 
     with web_server(settings, SEGADMIN_WEB_UPLOAD_MIB="110") as url:
-        [server] = [each for each in psutil.Process().children() if url.rpartition(":")[2] in each.cmdline()]
+        port, family = int(url.rpartition(":")[2]), psutil.Process().children(recursive=True)
+        [server] = [each for each in family if port in {one.laddr.port for one in each.net_connections("tcp")}]
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
             client.post("/v1/uploads", params={"name": "warm.csv"}, content=header + rows)
