@@ -205,7 +205,7 @@ def _print(done: Corrected, *, as_json: bool) -> None:
     if done.snapshot_id is not None:
         echo(f"Snapshot {done.snapshot_id} has it, and is current.")
     elif done.before is not None:
-        echo("The current snapshot stays as it is: the user is decided about in the same way in it.")
+        echo("The current snapshot has this already, and stays as it is.")
     else:
         echo("The user is in no current snapshot; the next one will have it: segadmin enqueue score --wait")
     if done.job_id is not None:

@@ -180,6 +180,7 @@ def _curves(steps: Sequence[Step]) -> list[str]:
 
 def _hint(seen: JobView) -> list[Text]:
     """Say what may be missing where nothing has started for a while."""
+    from segadmin.settings import get_settings
     from segadmin.storage.records import utcnow
 
     if seen.waits_for:
@@ -193,7 +194,9 @@ def _hint(seen: JobView) -> list[Text]:
         return []
     queue = ready[0].queue
     taken = f"No worker of the queue {queue!r} has taken the step {ready[0].stage!r} yet. Is one running?"
-    return [Text(f"{taken} segadmin status · segadmin up --detach, or: segadmin worker --queues {queue}", "yellow")]
+    where = "" if get_settings().server is None else "On the server: "
+    commands = f"segadmin status · segadmin up --detach, or: segadmin worker --queues {queue}"
+    return [Text(f"{taken} {where}{commands}", "yellow")]
 
 
 def _mark(state: StepState) -> str:

@@ -9,6 +9,7 @@ import pytest
 from segadmin.errors import ServerUnavailable
 from segadmin.jobs.control import JobView
 from segadmin.jobs.progress import Progress
+from segadmin.settings import Settings
 from segadmin.storage.records import Job, JobState, Step, StepState, utcnow
 from segadmin_api.cli.watch import _LINE_SECONDS, Lines, watch
 
@@ -77,6 +78,15 @@ def test_a_job_whose_step_nobody_takes_says_which_worker_is_missing_once() -> No
     for known in ({"rung_at": utcnow()}, {"not_before": utcnow() + timedelta(seconds=9)}):
         step.rung_at, step.not_before = known.get("rung_at"), known.get("not_before")
         assert Lines(every=20).of(view, 0) == [], known
+
+
+def test_the_commands_for_a_missing_worker_of_a_server_are_for_that_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(server="https://shop.example")
+    monkeypatch.setattr("segadmin.settings.get_settings", lambda: settings)
+    view = _job(0.0)
+    view.steps[0].state, view.job.created_at = StepState.READY, utcnow() - timedelta(seconds=9)
+    [hint] = Lines(every=20).of(view, 0)
+    assert "Is one running? On the server: segadmin status" in hint
 
 
 def _job(
