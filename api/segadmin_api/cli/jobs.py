@@ -10,6 +10,7 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.jobs import control, quarantine
+from segadmin.jobs.selection import JobSelection
 from segadmin.jobs.step_log import KEPT, MOST
 from segadmin.settings import get_settings
 from segadmin.storage.records import JobState, Step
@@ -38,6 +39,7 @@ Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
 @app.command("list")
 def list_(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="Only jobs of this kind, such as refresh.")] = None,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     before: Annotated[
         int | None, typer.Option(min=1, metavar="JOB", help="Only jobs older than this one, for the next page.")
@@ -45,7 +47,8 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    views = jobs_of(get_settings()).list_jobs(limit, state, before)
+    selection = JobSelection((kind,) if kind else (), (state,) if state else ())
+    views = jobs_of(get_settings()).list_jobs(limit, selection, before)
     if as_json:
         show_json([_facts(view) for view in views])
         return
@@ -54,11 +57,14 @@ def list_(
         JOBS,
         map(job_row, views),
         empty=nothing(
-            "No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo", state=state, before=before
+            "No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo",
+            kind=kind,
+            state=state,
+            before=before,
         ),
     )
     if len(views) == limit:
-        only = "" if state is None else f" --state {state}"
+        only = "".join(f" --{name} {value}" for name, value in (("kind", kind), ("state", state)) if value)
         echo(f"Older ones: segadmin jobs list --before {views[-1].job.id}{only}")
 
 

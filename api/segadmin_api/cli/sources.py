@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from segadmin.jobs import control
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.progress import Progress
+from segadmin.jobs.selection import JobSelection
 from segadmin.jobs.step_log import LogLine, log_lines
 from segadmin.settings import Settings
-from segadmin.storage.records import Job, JobState, Lock, Step
+from segadmin.storage.records import Job, Lock, Step
 from segadmin_api.cli.remote import connected
 from segadmin_worker.client import dispatcher
 
@@ -25,8 +26,8 @@ _PAGE = 1000
 class Jobs(Protocol):
     """What commands do with jobs; the errors are those of :mod:`segadmin.jobs.control`."""
 
-    def list_jobs(self, limit: int, state: JobState | None, before: int | None) -> Sequence[JobLine]:
-        """Return the newest jobs."""
+    def list_jobs(self, limit: int, selection: JobSelection, before: int | None) -> Sequence[JobLine]:
+        """Return the newest jobs of some kinds and states."""
 
     def view(self, job: int) -> JobView:
         """Return one job."""
@@ -47,9 +48,9 @@ class LocalJobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def list_jobs(self, limit: int, state: JobState | None, before: int | None) -> Sequence[JobLine]:
-        """Return the newest jobs."""
-        return control.list_jobs(self._settings, limit, state, before)
+    def list_jobs(self, limit: int, selection: JobSelection, before: int | None) -> Sequence[JobLine]:
+        """Return the newest jobs of some kinds and states."""
+        return control.list_jobs(self._settings, limit, selection, before)
 
     def view(self, job: int) -> JobView:
         """Return one job."""
@@ -75,14 +76,14 @@ class RemoteJobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def list_jobs(self, limit: int, state: JobState | None, before: int | None) -> Sequence[JobLine]:
-        """Return the newest jobs."""
+    def list_jobs(self, limit: int, selection: JobSelection, before: int | None) -> Sequence[JobLine]:
+        """Return the newest jobs of some kinds and states."""
         lines: list[JobLine] = []
-        states, cursor = [] if state is None else [state], None
+        wanted, cursor = {"kind": selection.kinds, "state": selection.states}, None
         with connected(self._settings) as client:
             while len(lines) < limit:
                 most = min(limit - len(lines), _PAGE)
-                page = client.list_jobs(state=states, before=before, limit=most, cursor=cursor)
+                page = client.list_jobs(**wanted, before=before, limit=most, cursor=cursor)
                 lines += map(_line, page.items)
                 cursor = page.next
                 if cursor is None:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from segadmin.jobs import control, schedules
+from segadmin.jobs.selection import JobSelection
 from segadmin.models.aliases import champion, pointed
 from segadmin.models.canary import list_canaries
 from segadmin.models.champion_changes import champion_change
@@ -60,8 +61,8 @@ def page(settings: Settings, reader: Reader) -> str:
         cards = _cards(session)
         failed = [job for job in session.exec(_newest_failed()) if not _was_made_up_for(session, job)]
         imports = session.exec(select(Import).order_by(col(Import.id).desc()).limit(_SHOWN)).all()
-    running = control.list_jobs(settings, _SHOWN, JobState.RUNNING)
-    queued = control.list_jobs(settings, _SHOWN, JobState.QUEUED)
+    running = control.list_jobs(settings, _SHOWN, JobSelection(states=(JobState.RUNNING,)))
+    queued = control.list_jobs(settings, _SHOWN, JobSelection(states=(JobState.QUEUED,)))
     return served(
         "overview.html",
         text_of(reader, "overview"),

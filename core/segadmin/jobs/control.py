@@ -13,7 +13,7 @@ from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.locks import blocking_locks
 from segadmin.jobs.lost_outputs import LostOutput, LostOutputs, lost_outputs
 from segadmin.jobs.progress import Progress, progress_of
-from segadmin.jobs.selection import JobSelection, newest_jobs
+from segadmin.jobs.selection import ALL, JobSelection, newest_jobs
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -47,12 +47,10 @@ class JobView(JobLine):
 def list_jobs(
     settings: Settings,
     limit: int = 20,
-    state: JobState | None = None,
+    selection: JobSelection = ALL,
     before: int | None = None,
-    selection: JobSelection | None = None,
 ) -> list[JobLine]:
-    """Return the newest jobs first: at most ``limit``, in ``state`` or of a ``selection``, older than ``before``."""
-    selection = selection or JobSelection(states=() if state is None else (state,))
+    """Return the newest jobs first: at most ``limit`` of a ``selection``, older than ``before``."""
     lines: list[JobLine] = []
     with reading(settings) as session:
         while len(lines) < limit:

@@ -37,6 +37,10 @@ class JobSelection:
         return conditions
 
 
+#: Selects all jobs.
+ALL = JobSelection()
+
+
 def newest_jobs(selection: JobSelection, limit: int, before: int | None = None) -> SelectOfScalar[Job]:
     """Return the query for the newest jobs of a selection: at most ``limit``, older than the job ``before``.
 
