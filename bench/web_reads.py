@@ -57,7 +57,7 @@ def paths_of(user: str) -> list[str]:
 
 def charted(path: str) -> bool:
     """Return whether a page loads a library for charts."""
-    return path.startswith("/segments") or path.count("/") == 3
+    return path.startswith(("/segments", "/models/")) or path.count("/") == 3
 
 
 def with_all_it_loads(client: httpx.Client, path: str) -> float:

@@ -29,7 +29,7 @@ from segadmin_api.http.hosts import Hosts
 from segadmin_api.http.problems import answer, answer_error
 from segadmin_api.http.processes import ALONE, Processes, end_with_parent
 from segadmin_api.http.shield import HEALTH, Shield
-from segadmin_api.http.threads import ServiceThreads
+from segadmin_api.http.threads import ServiceThreads, limit_usual_threads
 from segadmin_api.http.v1.progress import Streams
 from segadmin_worker.services import LOOPBACK
 
@@ -62,6 +62,7 @@ def routes(settings: Settings, processes: Processes = ALONE) -> FastAPI:
         database.ensure_schema(settings)
         open_store(settings)  # the first event may arrive before the first import
         events.warm_up()
+        limit_usual_threads()
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
         gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months

@@ -2,6 +2,9 @@
 
 Other routes share the usual threads. Slow pages, exports or checks may use all of those for a minute, and the events of
 a shop must not wait for them.
+
+Both are few. Threads that compute share the GIL: with the forty that are usual, a process that has more to do than it
+can spends its time on switching, and everybody waits for seconds.
 """
 
 from __future__ import annotations
@@ -12,10 +15,15 @@ from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-#: As many as the other routes have together.
-_THREADS = 40
+#: Of services, and as many again of the other routes.
+_THREADS = 8
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+def limit_usual_threads() -> None:
+    """Let the routes that are no services have few threads; to be called in the event loop."""
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
 
 
 class ServiceThreads:
