@@ -11,6 +11,7 @@ from sqlmodel import col, update
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.run import run_step
+from segadmin.jobs.selection import JobSelection
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
@@ -75,7 +76,7 @@ def test_pages_hold_every_job_once(engine_settings: Settings, messages: Messages
         before = seen[-1]
     assert seen == sorted(set(seen), reverse=True)
     assert len(seen) == 23
-    failed = control.list_jobs(engine_settings, 3, JobState.FAILED, before=10)
+    failed = control.list_jobs(engine_settings, 3, JobSelection(states=(JobState.FAILED,)), before=10)
     assert [line.job.id for line in failed] == [9, 5, 1]
 
 

@@ -12,6 +12,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs import control, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.schedules import next_slot
+from segadmin.jobs.selection import JobSelection
 from segadmin.settings import Settings
 from segadmin.storage import audit
 from segadmin.storage.database import now, transaction
@@ -189,5 +190,7 @@ def test_an_unreadable_schedule_does_not_stop_the_others(engine_settings: Settin
     assert schedules.tick(engine_settings, messages) == []
     with transaction(engine_settings) as session:
         assert session.exec(select(Schedule.name).where(col(Schedule.paused))).all() == ["bad"]
-    errors = [line.job.error for line in control.list_jobs(engine_settings, state=JobState.FAILED)]
+    errors = [
+        line.job.error for line in control.list_jobs(engine_settings, selection=JobSelection(states=(JobState.FAILED,)))
+    ]
     assert "'every day' is not a cron expression" in str(errors[0])
