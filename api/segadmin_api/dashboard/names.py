@@ -33,7 +33,7 @@ def name_text(language: str, identifier: str, context: str) -> str:
 
 def names() -> set[tuple[str, str]]:
     """Return the identifiers of what segadmin brings, each with its context."""
-    built_in = [each for each in workflows().values() if each.request.__module__.startswith("segadmin.")]
+    built_in = [each for each in workflows().values() if each.request.__module__.startswith("segadmin.workflows.")]
     kinds = {("job", each.kind) for each in built_in} | {("job", CORRECT_KIND)}
     stages = {("stage", stage.name) for each in built_in for stage in each.stages}
     choices = {("choice", text) for each in built_in for field in form_of(each.request) for text in field.choices}
