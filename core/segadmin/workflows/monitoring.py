@@ -14,7 +14,7 @@ from segadmin.models.manifest import manifest_of
 from segadmin.storage.database import reading
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot
 from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.published import snapshot_of, still_there
+from segadmin.workflows.published import is_of_day_of, snapshot_of, still_there
 from segadmin.workflows.scored import scoring_of
 from segadmin.workflows.scoring_groups import groups_of
 from segadmin.workflows.textualize import texts_to_score
@@ -106,18 +106,10 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
 
     A report reads the texts of some thousand users, which would take longer than such a refresh.
     """
-    from sqlmodel import col, select
+    from sqlmodel import select
 
-    if not snapshot.carried:
-        return False
-    others = (
-        SegmentSnapshot.label_set == snapshot.label_set,
-        SegmentSnapshot.model_version_id == snapshot.model_version_id,
-        SegmentSnapshot.id != snapshot.id,
-    )
-    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*others).order_by(col(SegmentSnapshot.id).desc())
-    newest = session.exec(reported.limit(1)).first()
-    return newest is not None and newest.date() == snapshot.as_of.date()
+    reported = select(SegmentSnapshot.as_of).join(DriftReport)
+    return bool(snapshot.carried) and is_of_day_of(session, snapshot, reported)
 
 
 MONITOR = Stage("monitor", monitor, after=("publish",), may_fail=True, cost=2)

@@ -8,7 +8,10 @@ from segadmin.storage.database import reading
 from segadmin.storage.records import SegmentSnapshot, SnapshotState, Step, StepState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlmodel import Session
+    from sqlmodel.sql.expression import SelectOfScalar
 
     from segadmin.jobs.attempt import Attempt
     from segadmin.settings import Settings
@@ -68,19 +71,25 @@ def is_expected(session: Session, stage: str, snapshot: SegmentSnapshot) -> bool
     """
     from sqlmodel import col, select
 
-    earlier = (
-        select(SegmentSnapshot.as_of)
-        .join(Step, col(Step.job_id) == col(SegmentSnapshot.job_id))
-        .where(
-            SegmentSnapshot.label_set == snapshot.label_set,
-            SegmentSnapshot.model_version_id == snapshot.model_version_id,
-            SegmentSnapshot.state == SnapshotState.PUBLISHED,
-            SegmentSnapshot.id != snapshot.id,
-            Step.stage == stage,
-            col(Step.state).in_(_EXPECTED),
-        )
-        .order_by(col(SegmentSnapshot.id).desc())
-        .limit(1)
+    of_jobs = select(SegmentSnapshot.as_of).join(Step, col(Step.job_id) == col(SegmentSnapshot.job_id))
+    return is_of_day_of(session, snapshot, of_jobs.where(Step.stage == stage, col(Step.state).in_(_EXPECTED)))
+
+
+def is_of_day_of(session: Session, snapshot: SegmentSnapshot, moments: SelectOfScalar[datetime]) -> bool:
+    """Whether a snapshot is of the same day as the newest other one of its label set and model.
+
+    Args:
+        session: to read in.
+        snapshot: the snapshot.
+        moments: the query of ``as_of`` of the snapshots that count.
+    """
+    from sqlmodel import col
+
+    others = moments.where(
+        SegmentSnapshot.label_set == snapshot.label_set,
+        SegmentSnapshot.model_version_id == snapshot.model_version_id,
+        SegmentSnapshot.state == SnapshotState.PUBLISHED,
+        SegmentSnapshot.id != snapshot.id,
     )
-    newest = session.exec(earlier).first()
+    newest = session.exec(others.order_by(col(SegmentSnapshot.id).desc()).limit(1)).first()
     return newest is not None and newest.date() == snapshot.as_of.date()
