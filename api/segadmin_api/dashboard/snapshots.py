@@ -58,7 +58,6 @@ def diff_page(compared: SnapshotDiff, reader: Reader) -> str:
     """Return the page of the difference of two snapshots."""
     names: Mapping[str | None, str] = {"": text_of(reader, "new users"), None: text_of(reader, "left")}
     matrix, movements = compared.matrix, compared.movements
-    moved = sum(movement.users for movement in movements)
     return served(
         "diff.html",
         text_of(reader, "snapshots %(one)s → %(other)s", one=compared.earlier.id, other=compared.later.id),
@@ -69,7 +68,6 @@ def diff_page(compared: SnapshotDiff, reader: Reader) -> str:
         afters=[*compared.segments, *([None] if any(after is None for _, after in matrix) else [])],
         matrix=matrix,
         movements=movements,
-        stayed=compared.users.height - moved,
         names=names,
         chart=sankey(compared, names) if matrix else None,
         assets=ECHARTS,

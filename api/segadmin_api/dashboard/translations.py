@@ -34,8 +34,8 @@ def translations(language: str) -> NullTranslations:
 def entries(language: str, context: str) -> dict[str, str]:
     """Return the texts of a context, each with its translation."""
     catalogue = _catalogue(language)
-    found = [] if catalogue is None else [entry for entry in catalogue if entry.context == context]
-    return {str(entry.id): str(entry.string) for entry in found}
+    matching = [] if catalogue is None else [entry for entry in catalogue if entry.context == context]
+    return {str(entry.id): str(entry.string) for entry in matching}
 
 
 @cache

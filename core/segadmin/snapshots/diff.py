@@ -40,6 +40,21 @@ class SnapshotDiff:
     segments: tuple[str, ...]  #: of both, those of the later first, in the order of the model
     users: pl.DataFrame  #: of either: ``user_key``, ``before``, ``after`` (null: not in it), ``cause`` (null: stayed)
 
+    @property
+    def users_before(self) -> int:
+        """Number of users of the earlier snapshot."""
+        return self.users["before"].count()
+
+    @property
+    def users_after(self) -> int:
+        """Number of users of the later snapshot."""
+        return self.users["after"].count()
+
+    @property
+    def stayed(self) -> int:
+        """Number of users who are in both, in the same segment."""
+        return self.users["cause"].null_count()
+
     @cached_property
     def movements(self) -> list[Movement]:
         """The movements, those of most users first. With those who stayed, they add up to the users of either."""
