@@ -93,15 +93,8 @@ def correct(
                 created_at=moment,
                 expires_at=expires_at,
             )
-            in_force_now = effective(session, name, [key]).get(key)
-            if in_force_now is not None and _is_same(in_force_now, made):
-                made, replaced = in_force_now, None
-            else:
-                replaced = _end(session, name, key, moment, actor=actor, because=f"replaced: {reason}")
-                session.add(made)
-                session.flush()
-                _audit(session, "users.correct", made, actor, replaced=None if replaced is None else replaced.id)
-        return _published(settings, made, replaced)
+            current, replaced = _put_in_force(session, made)
+        return _published(settings, current, replaced)
 
 
 def pin(
@@ -264,6 +257,19 @@ def _is_same(one: Correction, other: Correction) -> bool:
 def _was_withdrawn(correction: Correction, actor: str, reason: str) -> bool:
     """Whether a correction was withdrawn in the same words."""
     return (correction.withdrawn_by, correction.withdrawn_because) == (actor, reason.strip())
+
+
+def _put_in_force(session: Session, made: Correction) -> tuple[Correction, Correction | None]:
+    """Store a correction, unless the same one is in force; return the one in force now, and the one it replaced."""
+    earlier = effective(session, made.label_set, [made.user_key]).get(made.user_key)
+    if earlier is not None and _is_same(earlier, made):
+        return earlier, None
+    because = f"replaced: {made.reason}"
+    replaced = _end(session, made.label_set, made.user_key, made.created_at, actor=made.actor, because=because)
+    session.add(made)
+    session.flush()
+    _audit(session, "users.correct", made, made.actor, replaced=None if replaced is None else replaced.id)
+    return made, replaced
 
 
 def _end(
