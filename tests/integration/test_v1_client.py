@@ -219,6 +219,20 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 
 @contextmanager
+def _served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve with ``handler``; yields the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def flaky_proxy(target: str, answer_lost: int, refused: int) -> Iterator[tuple[str, list[str]]]:
     """Run a proxy that refuses the first requests with 503, and loses the answers to the next ones."""
     seen: list[str] = []
@@ -248,15 +262,8 @@ def flaky_proxy(target: str, answer_lost: int, refused: int) -> Iterator[tuple[s
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _served(Handler) as url:
+        yield url, seen
 
 
 def test_a_lost_answer_makes_no_second_job(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,15 +306,8 @@ def other_server(status: int, content: bytes, kind: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _served(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def _rows(settings: Settings, number: int | None, reason: str | None, most: int 
     if number is not None:
         find_import(settings, number)
     record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
-    found = find_rows(settings, number, reason)
-    rows = (found if most is None else found.limit(most)).collect()
+    matching = find_rows(settings, number, reason)
+    rows = (matching if most is None else matching.limit(most)).collect()
     return rows, count_rows(settings, number, reason) if rows.height == most else rows.height
 
 

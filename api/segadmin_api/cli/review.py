@@ -94,10 +94,10 @@ def _review_there(
     """Return the same of a server."""
     import polars as pl
 
-    found = client.list_review(labels=labels, limit=limit, ignore_value=ignore_value, user_ids=user_ids)
-    users = [each.user if user_ids else each.user_key for each in found.items]
-    rows = pl.DataFrame([each.model_dump(exclude={"user", "user_key"}) for each in found.items])
-    return found.snapshot, rows.insert_column(0, pl.Series("user", users, pl.String))
+    to_review = client.list_review(labels=labels, limit=limit, ignore_value=ignore_value, user_ids=user_ids)
+    users = [each.user if user_ids else each.user_key for each in to_review.items]
+    rows = pl.DataFrame([each.model_dump(exclude={"user", "user_key"}) for each in to_review.items])
+    return to_review.snapshot, rows.insert_column(0, pl.Series("user", users, pl.String))
 
 
 def _rounded(value: float) -> str:

@@ -62,8 +62,8 @@ def arrived_files(lake: Lake, since: int, until: int) -> list[ArrivedFile] | Non
     commits = _commits(folder, since, until)
     if commits is None:
         return None
-    brought = [actions for actions in commits if not any("remove" in action for action in actions)]
-    return [_file(folder, action["add"]) for actions in brought for action in actions if "add" in action]
+    additions = [actions for actions in commits if not any("remove" in action for action in actions)]
+    return [_file(folder, action["add"]) for actions in additions for action in actions if "add" in action]
 
 
 def event_changes(lake: Lake, since: int, until: int) -> EventChanges | None:
@@ -80,13 +80,13 @@ def event_changes(lake: Lake, since: int, until: int) -> EventChanges | None:
     added: dict[int, list[Path]] = {}
     for actions in commits:
         removed = [action["remove"] for action in actions if "remove" in action]
-        brought = [action["add"] for action in actions if "add" in action]
-        if not any(each.get("dataChange", True) for each in [*removed, *brought]):
+        additions = [action["add"] for action in actions if "add" in action]
+        if not any(each.get("dataChange", True) for each in [*removed, *additions]):
             continue
-        for each in brought:
+        for each in additions:
             added.setdefault(_bucket(each), []).append(folder / unquote(each["path"]))
         if removed:
-            rewritten |= {_bucket(each) for each in [*removed, *brought]}
+            rewritten |= {_bucket(each) for each in [*removed, *additions]}
     rewritten |= {bucket for bucket, paths in added.items() if not all(path.exists() for path in paths)}
     return EventChanges(frozenset(rewritten), added)
 
