@@ -48,7 +48,15 @@ from segadmin.snapshots.read import assignments, list_snapshots, summaries
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, CanaryState, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import (
+    NOT_ENOUGH,
+    CanaryState,
+    Job,
+    JobState,
+    ModelVersion,
+    SegmentSnapshot,
+    SnapshotState,
+)
 from segadmin.text.reader import read_users
 from tests.feeds import replayed, segments_of
 from tests.planted import BUCKETS, LABELS, START, Run, retrain
@@ -144,8 +152,8 @@ class Refreshes(RuleBasedStateMachine):
         """Check that the snapshot of a job is as of the first moment after the newest event that is in it."""
         with transaction(self.settings) as session:
             snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).first()
-        if snapshot is None:  # nothing had changed
-            return
+        if snapshot is None or snapshot.state is SnapshotState.BUILDING:
+            return  # nothing had changed, or a newer snapshot has been published
         events = Lake.of(self.settings, snapshot.lake_versions).scan("events")
         newest = events.select(pl.col("at").max()).collect().item()
         assert snapshot.newest_event == newest
