@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from segadmin.events.keys import show_key
-from segadmin.events.timeline import TimelineEvent, UserTotals, list_events, totals_of
+from segadmin.events.timeline import TimelineEvent, UserTotals, read_timeline
 from segadmin.labels.corrections import holds
 from segadmin.settings import Settings
 from segadmin.snapshots.corrections import Corrected, corrections_of, segments_of_labels
@@ -77,11 +77,12 @@ def content_of(
         moment = now(session)
         corrections = [(row, holds(row, moment)) for row in corrections_of(session, key)]
         segments = {row.label_set: segments_of_labels(session, row.label_set)[1] for row in current}
+    timeline = read_timeline(settings, key, _EVENTS + 1, after=after)
     return UserContent(
         key=key,
         rows=rows,
-        events=list_events(settings, key, _EVENTS + 1, after=after),
-        totals=totals_of(settings, key),
+        events=timeline.events,
+        totals=timeline.totals,
         corrections=corrections,
         segments=segments,
         texts={row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -20,9 +21,10 @@ from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.storage.database import reading
+from segadmin.storage.file_keys import may_have
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
-from segadmin.storage.store import NO_EVENTS, check_store, known_store
+from segadmin.storage.store import NO_EVENTS, check_store, compare_keys, known_store
 from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
 
@@ -55,7 +57,7 @@ def find_user(settings: Settings, user_id: str) -> int:
         DataError: there are no events, or the id cannot be one.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
-    if (store := check_store(settings)) is None:
+    if (store := compare_keys(settings) or check_store(settings)) is None:
         raise DataError(NO_EVENTS)
     candidates = candidate_keys(settings.secret(), user_id)
     lake, buckets = Lake.of(settings), {bucket_of(key, store.buckets) for key in candidates}
@@ -76,8 +78,10 @@ def history(settings: Settings, key: int) -> list[Assigned]:
     with reading(settings) as session:
         snapshots = list_snapshots(session)
         current = set(currents(session).values())
-    rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
-    by_part = {row["snapshot_id"]: row for row in rows.select(_SHOWN).collect().iter_rows(named=True)}
+        bucket = bucket_of(key, known_store(session).buckets)
+    rows = Lake.of(settings).scan("assignments", buckets=[bucket], file_filter=partial(may_have, user_key=key))
+    rows = rows.filter(pl.col("user_key") == key).select(_SHOWN)
+    by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
     with reading(settings) as session:  # of the version that scored the user: of one snapshot there may be two
         versions = {row["model_version_id"] for row in by_part.values() if not row["has_left"]}
         segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
