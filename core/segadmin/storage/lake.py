@@ -98,7 +98,7 @@ class Lake:
         *,
         buckets: Sequence[int] | None = None,
         file_filter: Callable[[str], bool] | None = None,
-        **partition: int | str,
+        **partition: int | str | Sequence[int],
     ) -> pl.LazyFrame:
         """Return ``table`` as a lazy frame; without rows if nothing was written yet.
 
@@ -106,27 +106,25 @@ class Lake:
             table: a key of :data:`segadmin.storage.schema.SCHEMAS`.
             buckets: read only these buckets.
             file_filter: of the path of a file; rows of those for which it is false may be missing.
-            partition: read only rows in which these columns have these values.
+            partition: read only rows in which these columns have this value, or one of these.
         """
         schema = SCHEMAS[table]
+        chosen = {column: [value] if isinstance(value, int | str) else value for column, value in partition.items()}
+        if buckets is not None:
+            chosen["bucket"] = buckets
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or (table not in self._opened and not self.exists(table)):
             return pl.LazyFrame(schema=schema)
         delta_table = self._opened.get(table) or self._table(table, pinned)
         if pinned is not None:
             self._opened[table] = delta_table
-        chosen = {column: [value] for column, value in partition.items()}
-        if buckets is not None:
-            chosen["bucket"] = list(buckets)
         known = {field.name for field in delta_table.schema().fields}
         frame = scan_table(delta_table, chosen, file_filter).select(
             pl.col(name).cast(dtype) if name in known else pl.lit(None, dtype).alias(name)
             for name, dtype in schema.items()
         )
-        for column, value in partition.items():
-            frame = frame.filter(pl.col(column) == value)
-        if buckets is not None:  # Polars leaves out more of a file for an equality
-            is_read = pl.col("bucket").is_in(list(buckets)) if len(buckets) != 1 else pl.col("bucket") == buckets[0]
+        for column, values in chosen.items():  # Polars leaves out more of a file for an equality
+            is_read = pl.col(column) == values[0] if len(values) == 1 else pl.col(column).is_in(list(values))
             frame = frame.filter(is_read)
         return frame
 
