@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.routing import APIRoute
 
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.problems import problem_responses, request_errors
-from segadmin_api.http.security import SAFE, Requires
+from segadmin_api.http.security import Requires
+from segadmin_api.http.threads import SAFE, ThreadedRoute
 from segadmin_api.schemas.jobs import Enqueued
 
 #: Bytes of a body: more than any request for a job has.
@@ -35,7 +35,7 @@ _OF_BODIES = {
 }
 
 
-class Route(APIRoute):
+class Route(ThreadedRoute):
     """A route whose body is bounded, and JSON that can be stored; errors of the request are the client's."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
