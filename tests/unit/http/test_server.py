@@ -13,7 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from segadmin.settings import Settings
 from segadmin_api.http.processes import ALONE
-from segadmin_api.http.server import _protocol
+from segadmin_api.http.server import _protocol, listening_socket
+from segadmin_worker.services import LOOPBACK
 
 PIECE, PIECES = bytes(2**20), 200
 
@@ -75,3 +76,11 @@ def test_a_client_that_reads_slowly_is_not_disconnected(endless: Endless, port: 
         while part := slow.recv(2**20):
             received += len(part)
     assert received > PIECES * len(PIECE)
+
+
+def test_connections_of_several_processes_send_at_once() -> None:
+    config = uvicorn.Config("unused", host=LOOPBACK, port=0)
+    with listening_socket(config) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
