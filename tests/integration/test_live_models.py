@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -16,9 +17,11 @@ from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
 from segadmin.models.registry import make_champion, promote_version
 from segadmin.settings import Settings
+from segadmin.storage import api_keys
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelVersion
+from segadmin.storage.records import ROLES, ModelVersion, Scope
+from segadmin_api.http.segments import Scoring
 from tests.servers import wait_until
 
 
@@ -106,6 +109,20 @@ def test_a_champion_that_answers_with_nan_does_not_replace_the_one_before(
     is_noticed = f"model {number} cannot be used"
     wait_until(lambda: models.find().version.id == 1 and is_noticed in caplog.text, 60, "the load fails")
     assert models.find().version.id == 1
+
+
+def test_only_keys_of_services_have_models_loaded_before_anybody_scores(
+    shop: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    scoring = Scoring(shop, waiting=1)
+    for role in ROLES:
+        api_keys.create(shop, f"the {role}", role)
+    scoring.warm_up()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("load-model")]
+    api_keys.create(shop, "the shop", Scope.SEGMENTS)
+    scoring.warm_up()
+    wait_until(lambda: "model 1 is live" in caplog.text, 60, "the champion is loaded")
 
 
 def test_without_a_champion_there_is_nothing_to_load(settings: Settings) -> None:

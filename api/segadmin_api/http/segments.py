@@ -131,14 +131,17 @@ class Scoring:
     async def _keep_warm(self) -> None:
         while True:
             try:
-                await run_in_threadpool(self._warm_up)
+                await run_in_threadpool(self.warm_up)
             except Exception:  # the database, say; requests report it
                 log.warning("the champions were not looked up", exc_info=True, extra={"action": "warm-up"})
             await asyncio.sleep(_LOOK)
 
-    def _warm_up(self) -> None:
-        """Begin to load the champions, if a key lets a service ask for segments."""
-        if any(Scope.SEGMENTS in key.opens.includes and not key.has_expired for key in api_keys.keys(self._settings)):
+    def warm_up(self) -> None:
+        """Begin to load the champions, if there is a key of a service that scores users.
+
+        Keys of roles may score, too, but most only read: what is stored needs no model, which takes much memory.
+        """
+        if any(key.opens == Scope.SEGMENTS and not key.has_expired for key in api_keys.keys(self._settings)):
             self._models.warm_up()
 
     def _answers(self, asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from segadmin.contracts.source import ESCAPED, NOTE, OTHER, UNREADABLE_ROW, is_reserved
@@ -16,6 +18,8 @@ from segadmin.storage.lake import Lake
 #: The note with cells that have no column; unlike other notes it contains data.
 _OTHER_NOTE = f"{NOTE}other"
 _OTHER = {_OTHER_NOTE: OTHER}
+#: Rows that are decoded at once.
+_AT_ONCE = 10_000
 
 
 def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:
@@ -57,17 +61,13 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
     Raises:
         DataError: the rows are from imports into different tables, or with different columns.
     """
-    values = [_values(row) for row in rows["row"]]
-    columns = _columns(rows, values)
-    shop = pl.DataFrame([cells_of(row) for row in values], schema=dict.fromkeys(columns, pl.String))
-    notes = rows.select(
-        pl.col("import_id").alias(f"{NOTE}import"),
-        *(pl.col(name).alias(f"{NOTE}{name}") for name in ("line", "reason", "column", "value")),
-        pl.Series(f"{NOTE}text", [row.get(UNREADABLE_ROW) for row in values], pl.String),
-        pl.Series(_OTHER_NOTE, [row.get(OTHER) for row in values], pl.String),
-    )
-    unused = [note.name for note in notes if note.null_count() == notes.height]
-    file = pl.concat([shop, notes.drop(unused)], how="horizontal")
+    columns: dict[tuple[int, str], dict[str, None]] = {}
+    pieces = list(rows.iter_slices(_AT_ONCE)) or [rows]
+    file = pl.concat([_with_notes(piece, columns) for piece in pieces], how="diagonal")
+    _check_same(columns)
+    notes = [name for name in file.columns if name.startswith(NOTE)]
+    used = [name for name in notes if file[name].null_count() < file.height]
+    file = file.select(*(name for name in file.columns if name not in notes), *used)
     if not formulas:
         return file
     return escape_formulas(file.lazy()).collect().with_columns(pl.lit("yes").alias(ESCAPED))
@@ -103,11 +103,30 @@ def _values(row: str) -> dict[str, object]:
     return values
 
 
-def _columns(rows: pl.DataFrame, values: list[dict[str, object]]) -> list[str]:
-    """Return the shop's columns of rows from one import."""
-    columns: dict[tuple[int, str], dict[str, None]] = {}
+def _with_notes(rows: pl.DataFrame, columns: dict[tuple[int, str], dict[str, None]]) -> pl.DataFrame:
+    """Return rows in quarantine with the columns of the shop and all notes; add the columns to those by import."""
+    values = [_values(row) for row in rows["row"]]
+    names: dict[str, None] = {}
     for key, row in zip(rows.select("import_id", "table").iter_rows(), values, strict=True):
+        names |= dict.fromkeys(row)
         columns.setdefault(key, {}).update(dict.fromkeys(row))
+    schema = {name: pl.String for name in names if not is_reserved(name)}
+    shop = pl.DataFrame([cells_of(row) for row in values], schema=schema)
+    notes = rows.select(
+        pl.col("import_id").alias(f"{NOTE}import"),
+        *(pl.col(name).alias(f"{NOTE}{name}") for name in ("line", "reason", "column", "value")),
+        pl.Series(f"{NOTE}text", [row.get(UNREADABLE_ROW) for row in values], pl.String),
+        pl.Series(_OTHER_NOTE, [row.get(OTHER) for row in values], pl.String),
+    )
+    return pl.concat([shop, notes], how="horizontal")
+
+
+def _check_same(columns: Mapping[tuple[int, str], Mapping[str, None]]) -> None:
+    """Check that the rows of all imports have the same table and columns.
+
+    Raises:
+        DataError: they have not.
+    """
     forms = {(table, frozenset(names)) for (_, table), names in columns.items()}
     if len(forms) > 1:
         numbers = sorted(number for number, _ in columns)
@@ -115,5 +134,3 @@ def _columns(rows: pl.DataFrame, values: list[dict[str, object]]) -> list[str]:
             f"The rows are of imports {', '.join(map(str, numbers))}, whose tables or columns differ: one file cannot "
             f"hold them. Choose one: --import {numbers[-1]}"
         )
-    names = next(iter(columns.values()), {})
-    return [name for name in names if not is_reserved(name)]

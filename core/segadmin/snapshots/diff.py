@@ -14,11 +14,16 @@ from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.changes import cause_of_departure, causes_of_models
 from segadmin.snapshots.policy import Cause
-from segadmin.snapshots.read import find_snapshot, segments_in, segments_of
+from segadmin.snapshots.read import assignments, bucket_groups, find_snapshot, segments_in
 from segadmin.storage.assignments import read_changes
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, ModelVersion, SegmentSnapshot
+from segadmin.storage.store import known_store
+
+#: Rows that are read at once; of fewer, reading takes longer.
+_ROWS_AT_ONCE = 260_000
+_CAUSES = pl.Enum([cause.value for cause in Cause])
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class SnapshotDiff:
     earlier: SegmentSnapshot
     later: SegmentSnapshot
     segments: tuple[str, ...]  #: of both, those of the later first, in the order of the model
-    users: pl.DataFrame  #: of either: ``user_key``, ``before``, ``after`` (null: not in it), ``cause`` (null: stayed)
+    #: Of either: ``user_key``, ``before``, ``after`` (null: not in it), ``cause`` (null: stayed); some 12 bytes a user.
+    users: pl.DataFrame
 
     @property
     def users_before(self) -> int:
@@ -109,19 +115,50 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
     """
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
-        between = _between(session, earlier, later)
-    before, after, stayed = _changed(settings, earlier, later)
+        between, buckets = _between(session, earlier, later), known_store(session).buckets
+    segments = dict.fromkeys([*versions[1].segments, *versions[0].segments])
+    names = pl.Enum(list({**segments, NOT_ENOUGH: None}))
+    left = cause_of_departure(merged_keys(settings, later.published_at))
+    pair = _Pair(settings, earlier, later, names, between, left)
+    rows = earlier.users + (0 if pair.adds_rows else later.users)
+    users = pl.concat([_compared(pair, group) for group in bucket_groups(rows, buckets, _ROWS_AT_ONCE)])
+    if NOT_ENOUGH in users["before"] or NOT_ENOUGH in users["after"]:
+        segments[NOT_ENOUGH] = None
+    return SnapshotDiff(earlier, later, tuple(segments), users)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two snapshots, and what is known of all users of both."""
+
+    settings: Settings
+    earlier: SegmentSnapshot
+    later: SegmentSnapshot
+    segments: pl.Enum
+    between: Sequence[int]  #: snapshots for which users may have been scored meanwhile
+    left: pl.Expr  #: why a user is not in the later one
+
+    @property
+    def adds_rows(self) -> bool:
+        """Whether the later one consists of the rows of the earlier one, and of others for who changed."""
+        return self.later.parts[: len(self.earlier.parts)] == self.earlier.parts
+
+
+def _compared(pair: _Pair, buckets: Sequence[int]) -> pl.DataFrame:
+    """Return the columns of ``SnapshotDiff.users`` for the users of some buckets."""
+    before, after, stayed = _moved(pair, buckets)
     names = {"segment": "before", "model_version_id": "version_before", "is_corrected": "was_corrected"}
     users = before.rename(names).join(after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True)
     moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
-    pairs = causes_of_models(settings, before, after)
+    pairs = causes_of_models(pair.settings, before, after)
     users = users.join(pairs, on=["version_before", "model_version_id"], how="left", maintain_order="left")
-    causes = _causes(settings, between, users.filter(moved, pl.col("of_model").is_null()).select("user_key"))
+    to_explain = users.filter(moved, pl.col("of_model").is_null()).select("user_key")
+    causes = _causes(pair, buckets, to_explain)
     with_cause = (
         pl.when(pl.col("before").is_null())
         .then(pl.lit(Cause.NEW.value))
         .when(pl.col("after").is_null())
-        .then(cause_of_departure(merged_keys(settings, later.published_at)))
+        .then(pair.left)
         .when(moved & pl.col("is_corrected"))
         .then(pl.lit(Cause.CORRECTION.value))
         .when(moved & pl.col("was_corrected"))
@@ -130,34 +167,34 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
         .then(pl.coalesce("of_model", "of_rows", pl.lit(Cause.EVENTS.value)))
     )
     joined = users.join(causes, on="user_key", how="left", maintain_order="left")
-    segments = dict.fromkeys([*versions[1].segments, *versions[0].segments])
-    rows = pl.concat([stayed, joined.select("user_key", "before", "after", cause=with_cause)])
-    if NOT_ENOUGH in rows["before"] or NOT_ENOUGH in rows["after"]:
-        segments[NOT_ENOUGH] = None
-    return SnapshotDiff(earlier, later, tuple(segments), rows)
+    others = joined.select("user_key", "before", "after", cause=with_cause.cast(_CAUSES))
+    return pl.concat([stayed, others])
 
 
-def _changed(
-    settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return the users with other rows in the later snapshot, before and after, and those with the same row in both.
+def _moved(pair: _Pair, buckets: Sequence[int]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return the users who are not in the same segment of both snapshots, before and after, and those who are.
 
     If the later one adds rows to those of the earlier one, which is the rule, only these are compared.
 
     Returns:
-        Twice the columns of :func:`segments_of`, with a segment for everybody; and those of ``SnapshotDiff.users``.
+        Twice the columns of :func:`segments_in`, with a segment for everybody; and those of ``SnapshotDiff.users``.
     """
-    segment, shared = pl.col("segment").fill_null(NOT_ENOUGH), len(earlier.parts)
-    before = segments_of(settings, earlier.id or 0).with_columns(segment)
-    if later.parts[:shared] == earlier.parts:
-        changes = read_changes(Lake.of(settings), later.parts[shared:]).collect()
-        after = segments_in(changes.lazy().filter(pl.col("has_left").not_())).collect()
-        same = before.join(changes, on="user_key", how="anti", maintain_order="left")
-        before = before.join(changes, on="user_key", how="semi", maintain_order="left")
+    settings, parts = pair.settings, pair.later.parts
+    segment = pl.col("segment").fill_null(NOT_ENOUGH).cast(pair.segments)
+    before = segments_in(assignments(settings, pair.earlier.id or 0, buckets)).with_columns(segment).collect()
+    if pair.adds_rows:
+        rows = read_changes(Lake.of(settings), parts[len(pair.earlier.parts) :], buckets)
+        changes = segments_in(rows, "has_left").with_columns(segment).collect()
+        after = changes.filter(pl.col("has_left").not_()).drop("has_left")
+        stayed = before.join(changes, on="user_key", how="anti")
+        before = before.join(changes, on="user_key", how="semi")
     else:
-        after, same = segments_of(settings, later.id or 0), before.clear()
-    stayed = same.select("user_key", before="segment", after="segment", cause=pl.lit(None, pl.String))
-    return before, after.with_columns(segment), stayed
+        after = segments_in(assignments(settings, pair.later.id or 0, buckets)).with_columns(segment).collect()
+        stayed = before.clear()
+    same = before.join(after, on=["user_key", "segment"], how="semi")
+    before, after = (users.join(same, on="user_key", how="anti") for users in (before, after))
+    stayed = pl.concat([stayed, same])
+    return before, after, stayed.select("user_key", before="segment", after="segment", cause=pl.lit(None, _CAUSES))
 
 
 def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot) -> list[int]:
@@ -176,16 +213,16 @@ def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot)
     return sorted(past(earlier) ^ past(later))
 
 
-def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
-    """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``.
+def _causes(pair: _Pair, buckets: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
+    """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored in between.
 
     That another model scored them in between, or that a correction began and ended, is no cause.
     """
     of_both = [Cause.DEFINITION.value, Cause.MODEL.value, Cause.CORRECTION.value, Cause.CORRECTION_ENDED.value]
     rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
-        Lake.of(settings)
-        .scan("assignments", snapshot_id=snapshots)
+        Lake.of(pair.settings)
+        .scan("assignments", buckets=buckets, snapshot_id=pair.between)
         .filter(pl.col("changed_in") == pl.col("snapshot_id"))
         .filter(~pl.col("cause").is_in(of_both))
         .join(users.lazy(), on="user_key", how="semi")

@@ -7,17 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from segadmin.hashing import bucket_of
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Override
-from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.snapshots.read import assignments, bucket_groups, find_snapshot
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
+from segadmin.storage.records import SegmentSnapshot
+from segadmin.storage.store import known_store
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
     from segadmin.events.merged_users import MergedUsers
+
+#: Users who are read at once.
+_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,36 +41,46 @@ class CurrentSegment:
 
 
 @dataclass(frozen=True)
+class _Users:
+    """The users of some buckets of a snapshot, sorted by key."""
+
+    keys: NDArray[np.int64]
+    segment: NDArray[np.int16]  #: index into the segments; -1: unassigned
+    probabilities: NDArray[np.float32]  #: ``(users, segments)``
+    model_versions: NDArray[np.int64]
+    corrected: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class _Index:
-    """The users of a snapshot, sorted by key."""
+    """The users of a snapshot."""
 
     snapshot_id: int
     lake_version: int | None  #: changes when users are erased
     label_set: str
     as_of: datetime
     segments: tuple[str, ...]
-    keys: NDArray[np.int64]
-    segment: NDArray[np.int16]  #: index into ``segments``; -1: unassigned
-    probabilities: NDArray[np.float32]  #: ``(users, segments)``
-    model_versions: NDArray[np.int64]
     merged: MergedUsers
-    corrected: NDArray[np.bool_]
+    groups: list[_Users]  #: each of ``width`` buckets, the last one perhaps of fewer
+    width: int
+    buckets: int  #: of the store
 
     def find(self, key: int) -> CurrentSegment | None:
         """Return what is known of a user, or of the user into whom they were merged, or ``None``."""
-        row = int(self.keys.searchsorted(key))
-        if row == len(self.keys) or self.keys[row] != key:
+        users = self.groups[bucket_of(key, self.buckets) // self.width]
+        row = int(users.keys.searchsorted(key))
+        if row == len(users.keys) or users.keys[row] != key:
             root = self.merged.root(key)
             return None if root == key else self.find(root)
-        number = int(self.segment[row])
+        number = int(users.segment[row])
         return CurrentSegment(
             label_set=self.label_set,
             snapshot_id=self.snapshot_id,
             as_of=self.as_of,
-            model_version_id=int(self.model_versions[row]),
+            model_version_id=int(users.model_versions[row]),
             segment=None if number < 0 else self.segments[number],
-            probabilities=dict(zip(self.segments, map(float, self.probabilities[row]), strict=True)),
-            corrected=bool(self.corrected[row]),
+            probabilities=dict(zip(self.segments, map(float, users.probabilities[row]), strict=True)),
+            corrected=bool(users.corrected[row]),
         )
 
 
@@ -96,38 +113,47 @@ class SegmentLookup:
             index = self._indexes.get(snapshot.label_set)
             if index is not None and (index.snapshot_id, index.lake_version) == (snapshot.id, version):
                 return index
-            orders = orders_of(session, snapshot)
-            assert snapshot.id is not None
-            facts = (snapshot.id, version, snapshot.label_set, snapshot.as_of)
+            orders, buckets = orders_of(session, snapshot), known_store(session).buckets
         with self._lock:  # one thread reads the snapshot, the others wait for it
-            index = self._indexes.get(facts[2])
-            if index is None or (index.snapshot_id, index.lake_version) != facts[:2]:
-                index = self._indexes[facts[2]] = self._read(*facts, orders)
+            index = self._indexes.get(snapshot.label_set)
+            if index is None or (index.snapshot_id, index.lake_version) != (snapshot.id, version):
+                index = self._indexes[snapshot.label_set] = self._read(snapshot, version, orders, buckets)
             return index
 
     def _read(
-        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, orders: dict[int, list[str]]
+        self, snapshot: SegmentSnapshot, version: int | None, orders: dict[int, list[str]], buckets: int
     ) -> _Index:
-        import numpy as np
-        import polars as pl
-
         from segadmin.events.merged_users import MergedUsers
-        from segadmin.snapshots.segment_order import in_order
 
-        segments = tuple(next(iter(orders.values())))  # of the snapshot's model
-        columns = ("user_key", "segment", in_order(orders, segments), "model_version_id", "overridden_by")
-        users = assignments(self._settings, snapshot_id).select(*columns).sort("user_key").collect()
-        numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
+        assert snapshot.id is not None
+        groups = bucket_groups(snapshot.users, buckets, _AT_ONCE)
         return _Index(
-            snapshot_id=snapshot_id,
+            snapshot_id=snapshot.id,
             lake_version=version,
-            label_set=label_set,
-            as_of=as_of,
-            segments=segments,
-            keys=users["user_key"].to_numpy(),
-            segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
-            probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
-            model_versions=users["model_version_id"].to_numpy(),
+            label_set=snapshot.label_set,
+            as_of=snapshot.as_of,
+            segments=tuple(next(iter(orders.values()))),  # of the snapshot's model
             merged=MergedUsers.of(Lake.of(self._settings)),
-            corrected=(users["overridden_by"] == Override.CORRECTION.value).fill_null(value=False).to_numpy(),
+            groups=[_users(assignments(self._settings, snapshot.id, group), orders) for group in groups],
+            width=len(groups[0]),
+            buckets=buckets,
         )
+
+
+def _users(rows: pl.LazyFrame, orders: dict[int, list[str]]) -> _Users:
+    import numpy as np
+    import polars as pl
+
+    from segadmin.snapshots.segment_order import in_order
+
+    segments = next(iter(orders.values()))
+    columns = ("user_key", "segment", in_order(orders, segments), "model_version_id", "overridden_by")
+    users = rows.select(*columns).sort("user_key").collect()
+    numbers = users["segment"].replace_strict(segments, list(range(len(segments))), default=-1)
+    return _Users(
+        keys=users["user_key"].to_numpy(),
+        segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
+        probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
+        model_versions=users["model_version_id"].to_numpy(),
+        corrected=(users["overridden_by"] == Override.CORRECTION.value).fill_null(value=False).to_numpy(),
+    )

@@ -102,20 +102,29 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
     return read_assignments(Lake.of(settings), parts, buckets)
 
 
+def bucket_groups(rows: int, buckets: int, at_once: int) -> list[range]:
+    """Return the buckets of a store in groups of equal length, so that each has some ``at_once`` of the rows at most.
+
+    Who reads one group after the other takes little memory for any number of users, but opens files more often.
+    """
+    width = max(1, buckets * at_once // max(rows, 1))
+    return [range(first, min(first + width, buckets)) for first in range(0, buckets, width)]
+
+
 def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
     """Return the columns of :func:`segments_in` of the users of a snapshot."""
     return segments_in(assignments(settings, snapshot_id)).collect()
 
 
-def segments_in(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return ``user_key``, ``segment``, ``model_version_id`` and ``is_corrected`` of assignments.
+def segments_in(rows: pl.LazyFrame, *others: str) -> pl.LazyFrame:
+    """Return ``user_key``, ``segment``, ``model_version_id``, ``is_corrected`` and ``others`` of assignments.
 
     The segment is null if a user has none; ``is_corrected`` is whether people set it.
     """
     import polars as pl
 
     is_corrected = (pl.col("overridden_by") == Override.CORRECTION.value).fill_null(value=False)
-    return rows.select("user_key", "segment", "model_version_id", is_corrected=is_corrected)
+    return rows.select("user_key", "segment", "model_version_id", *others, is_corrected=is_corrected)
 
 
 def list_snapshots(

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
-
-import polars as pl
 
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff, diff
-from segadmin.snapshots.policy import Cause
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot
 
-#: Some 12 bytes a user each.
 _MOST = 3
 _Key = tuple[str, int, int, int | None]
 _recent: OrderedDict[_Key, SnapshotDiff] = OrderedDict()
@@ -30,15 +25,8 @@ def recent_diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnap
         if compared is None:
             for old in [each for each in _recent if each[0] == key[0] and each[3] != version]:
                 del _recent[old]  # nobody finds it any more, and it may have users who were erased since
-            compared = _recent[key] = _small(diff(settings, earlier, later))
+            compared = _recent[key] = diff(settings, earlier, later)
         _recent.move_to_end(key)
         while len(_recent) > _MOST:
             _recent.popitem(last=False)
     return compared
-
-
-def _small(compared: SnapshotDiff) -> SnapshotDiff:
-    """Return a difference whose texts are numbers in memory."""
-    segments, causes = pl.Enum(list(compared.segments)), pl.Enum([cause.value for cause in Cause])
-    users = compared.users.with_columns(pl.col("before", "after").cast(segments), pl.col("cause").cast(causes))
-    return replace(compared, users=users)

@@ -17,15 +17,16 @@ from segadmin.events.merged_users import MergedUsers
 from segadmin.labels.corrections import in_force, of_root_users, segments_by_user
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
-from segadmin.snapshots.read import assignments
+from segadmin.snapshots.read import assignments, bucket_groups
 from segadmin.snapshots.segment_order import in_order, orders_of
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
 from segadmin.storage.schema import time_literal
+from segadmin.storage.store import known_store
 
-#: So many times the users that are wanted are looked at: some have the same text.
-_LIKELY = 4
+#: Users who are read at once.
+_AT_ONCE = 100_000
 
 
 def review(settings: Settings, snapshot: SegmentSnapshot, limit: int, *, by_value: bool = True) -> pl.DataFrame:
@@ -43,28 +44,36 @@ def review(settings: Settings, snapshot: SegmentSnapshot, limit: int, *, by_valu
         The columns of :func:`rank`.
     """
     with reading(settings) as session:
-        version = session.get_one(ModelVersion, snapshot.model_version_id)
+        version, store = session.get_one(ModelVersion, snapshot.model_version_id), known_store(session)
         corrections = segments_by_user(in_force(session, snapshot.label_set))
         orders = orders_of(session, snapshot)
     segments = tuple(version.segments)
-    corrected = of_root_users(corrections, MergedUsers.of(Lake.of(settings)))["user_key"]
-    rows = assignments(settings, snapshot.id or 0).filter(~pl.col("user_key").is_in(corrected.implode()))
-    users = rows.select("user_key", in_order(orders, segments), "phrase_hash").collect()
-    if by_value:
-        window = timedelta(days=manifest_of(version).recipe.window_days)
-        users = users.join(_spend(settings, snapshot, window), on="user_key", how="left", maintain_order="left")
-        has_amounts = (users["value"].fill_null(0.0) > 0).any()
-        users = users.with_columns(value=pl.col("value").fill_null(0.0) if has_amounts else pl.lit(1.0))
-    else:
-        users = users.with_columns(value=pl.lit(1.0))
-    return rank(users, segments, limit)
+    corrected = of_root_users(corrections, MergedUsers.of(Lake.of(settings)))["user_key"].implode()
+    window = timedelta(days=manifest_of(version).recipe.window_days)
+    best: pl.DataFrame | None = None
+    has_amounts = False
+    for buckets in bucket_groups(snapshot.users, store.buckets, _AT_ONCE):
+        rows = assignments(settings, snapshot.id or 0, buckets).filter(~pl.col("user_key").is_in(corrected))
+        users = rows.select("user_key", in_order(orders, segments), "phrase_hash").collect()
+        if by_value:
+            spend = _spend(settings, snapshot, window, buckets)
+            users = users.join(spend, on="user_key", how="left", maintain_order="left")
+        value = pl.col("value").fill_null(0.0) if by_value else pl.lit(1.0)
+        scored = _scored(users.with_columns(value=value), segments)
+        has_amounts |= bool((scored["value"] > 0).any())
+        best = _best(scored, limit, best)
+    if by_value and not has_amounts:
+        return review(settings, snapshot, limit, by_value=False)
+    assert best is not None, "a store has buckets"
+    return _ranked(best, segments, limit)
 
 
 def rank(users: pl.DataFrame, segments: tuple[str, ...], limit: int) -> pl.DataFrame:
     """Return the first ``limit`` of ``users`` in the order in which it pays to look at them.
 
     The priority is uncertainty x value. So that the first users are not all alike, it is divided by 1 for the first
-    user between two segments, by 2 for the second, and so on; and of users with the same text only the first is kept.
+    user between two segments, by 2 for the second of another text, and so on; and of users with the same text only the
+    first is kept.
 
     Args:
         users: ``user_key``, ``probabilities`` (in the order of ``segments``), ``value`` and ``phrase_hash``.
@@ -75,11 +84,35 @@ def rank(users: pl.DataFrame, segments: tuple[str, ...], limit: int) -> pl.DataF
         ``user_key``, ``segment`` and ``probability`` of the most probable segment, ``second`` and
         ``second_probability`` of the next one, ``uncertainty`` (entropy, 0 to 1), ``value`` and ``priority``.
     """
+    return _ranked(_best(_scored(users, segments), limit), segments, limit)
+
+
+def _best(scored: pl.DataFrame, limit: int, best: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return at most ``limit`` users between any two segments, by priority, and one of each text.
+
+    Args:
+        scored: the columns of :func:`_scored`.
+        limit: maximum number of users.
+        best: those of other users, who are considered too.
+    """
+    if best is not None:
+        enough = best.group_by("alike").agg(pl.len(), pl.col("priority").min()).filter(pl.col("len") == limit)
+        least = pl.col("alike").replace_strict(
+            enough["alike"], enough["priority"], default=-math.inf, return_dtype=pl.Float64
+        )
+        scored = pl.concat([best, scored.filter(pl.col("priority") >= least)])
+    ordered = scored.sort("priority", "user_key", descending=[True, False])
+    once = ordered.unique(["alike", "phrase_hash"], keep="first", maintain_order=True)
+    return once.filter(pl.int_range(pl.len()).over("alike") < limit)
+
+
+def _ranked(best: pl.DataFrame, segments: Sequence[str], limit: int) -> pl.DataFrame:
+    """Return the columns of :func:`rank` from :func:`_best` of all users."""
     place = pl.int_range(pl.len()).over("alike")
     return (
-        _likely(_scored(users, segments), limit)
-        .with_columns(priority=pl.col("priority") / (place + 1))
+        best.with_columns(priority=pl.col("priority") / (place + 1))
         .sort("priority", "user_key", descending=[True, False])
+        .unique("phrase_hash", keep="first", maintain_order=True)
         .head(limit)
         .with_columns(pl.col("segment", "second").replace_strict(dict(enumerate(segments)), return_dtype=pl.String))
         .select(
@@ -110,29 +143,9 @@ def _scored(users: pl.DataFrame, segments: Sequence[str]) -> pl.DataFrame:
     ).with_columns(priority=pl.col("uncertainty") * pl.col("value"))
 
 
-def _likely(scored: pl.DataFrame, limit: int) -> pl.DataFrame:
-    """Return users by priority, one of each text, at least the first ``limit`` between any two segments.
-
-    Others are not among the first ``limit`` of all. Sorting all of a million users would take most of the time.
-    """
-    groups = scored.group_by("alike").agg(all=pl.len(), cut=pl.col("priority").top_k(_LIKELY * limit).min())
-    cut = pl.col("alike").replace_strict(groups["alike"], groups["cut"], return_dtype=pl.Float64)
-    first = scored.filter(pl.col("priority") >= cut)
-    rows = _one_of_each_text(scored.join(first, on="phrase_hash", how="semi")).filter(pl.col("priority") >= cut)
-    sizes = [frame.group_by("alike").agg(pl.len()) for frame in (first, rows)]
-    counts = groups.join(sizes[0], on="alike").join(sizes[1], on="alike", how="left", suffix="_kept")
-    is_short = (pl.col("len") < pl.col("all")) & (pl.col("len_kept").fill_null(0) < limit)
-    return _one_of_each_text(scored) if counts.filter(is_short).height else rows
-
-
-def _one_of_each_text(scored: pl.DataFrame) -> pl.DataFrame:
-    ordered = scored.sort("priority", "user_key", descending=[True, False])
-    return ordered.unique("phrase_hash", keep="first", maintain_order=True)
-
-
-def _spend(settings: Settings, snapshot: SegmentSnapshot, window: timedelta) -> pl.DataFrame:
-    """Return ``user_key`` and ``value``: what users spent in the window before a snapshot."""
+def _spend(settings: Settings, snapshot: SegmentSnapshot, window: timedelta, buckets: Sequence[int]) -> pl.DataFrame:
+    """Return ``user_key`` and ``value``: what users of some buckets spent in the window before a snapshot."""
     at, kind = pl.col("at"), pl.col("kind")
     begin, end = time_literal(snapshot.as_of - window), time_literal(snapshot.as_of)
-    purchases = Lake.of(settings).scan("events").filter(at >= begin, at < end, kind == "purchase")
+    purchases = Lake.of(settings).scan("events", buckets=buckets).filter(at >= begin, at < end, kind == "purchase")
     return purchases.group_by("user_key").agg(value=pl.col("price").sum()).collect(engine="streaming")

@@ -99,8 +99,11 @@ def _selected(settings: Settings, request: Export) -> pl.LazyFrame:
     if pair is None:
         selection = Audience(request.segment, request.min_probability, user_ids=request.with_user_ids)
         return audience(settings, snapshot, segments, selection)
-    rows = cell_of(diff(settings, *pair), request.before, request.after, request.cause).lazy()
-    return with_user(settings, rows, raw=request.with_user_ids).select("user", "before", "after", "cause").sort("user")
+    users = cell_of(diff(settings, *pair), request.before, request.after, request.cause)
+    rows = with_user(
+        settings, users.cast({"before": str, "after": str, "cause": str}).lazy(), raw=request.with_user_ids
+    )
+    return rows.select("user", "before", "after", "cause").sort("user")
 
 
 register(

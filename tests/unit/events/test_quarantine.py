@@ -191,3 +191,18 @@ def test_any_row_comes_back_as_it_was(settings: Settings, tmp_path: Path, data: 
     back = readable(chunk).drop(LINE, UNREADABLE, UNREADABLE_ROW, strict=False)
     as_null = pl.when(pl.all() != "").then(pl.all())  # CSV has no empty text beside no text
     assert back.select(as_null).equals(frame.select(as_null))
+
+
+@pytest.mark.parametrize("formulas", [True, False])
+def test_a_file_is_the_same_however_many_rows_are_decoded_at_once(
+    monkeypatch: pytest.MonkeyPatch, *, formulas: bool
+) -> None:
+    lines = ['{"user":"a","at":null}', '{"user":"=b","at":"x","late":1}', '{"user":"c"}', '{"early":[1.50],"user":"d"}']
+    facts = {"import_id": 1, "table": "events", "reason": "bad_time", "column": "at"}
+    rows = pl.DataFrame({"line": [2, 3, 4, 5], "value": [None, None, "yesterday", None], "row": lines})
+    rows = rows.with_columns(**{key: pl.lit(fact) for key, fact in facts.items()})
+    whole = as_file(rows, formulas=formulas)
+    assert whole.columns[:4] == ["user", "at", "late", "early"]
+    monkeypatch.setattr("segadmin.events.quarantine._AT_ONCE", 1)
+    assert as_file(rows, formulas=formulas).equals(whole)
+    assert as_file(rows.clear(), formulas=formulas).is_empty()

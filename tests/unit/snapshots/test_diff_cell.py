@@ -9,7 +9,7 @@ import pytest
 from segadmin.errors import ConfigurationError
 from segadmin.events.erase import forget
 from segadmin.settings import Settings
-from segadmin.snapshots.diff import find_two
+from segadmin.snapshots.diff import diff, find_two
 from segadmin.snapshots.diff_cell import LEFT, NEW, cell_of, page_of
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.snapshots.recent_diffs import recent_diff
@@ -57,6 +57,17 @@ def test_every_cell_has_as_many_users_as_the_matrix_says(
         pages += page["user_key"].to_list()
         after = pages[-1]
     assert pages == sorted(moved["user_key"])
+
+
+def test_a_difference_read_bucket_by_bucket_is_that_of_all_users(
+    shop: Settings, pair: tuple[SegmentSnapshot, SegmentSnapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = diff(shop, *pair)
+    monkeypatch.setattr("segadmin.snapshots.diff._ROWS_AT_ONCE", 1)
+    one_after_another = diff(shop, *pair)
+    assert one_after_another.users.sort("user_key").equals(at_once.users.sort("user_key"))
+    assert one_after_another.movements == at_once.movements
+    assert one_after_another.matrix == at_once.matrix
 
 
 def test_an_erasure_changes_what_is_in_memory(shop: Settings, pair: tuple[SegmentSnapshot, SegmentSnapshot]) -> None:
