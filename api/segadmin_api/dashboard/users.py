@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup
 
 from segadmin.events.keys import show_key
-from segadmin.events.timeline import TimelineEvent, UserTotals, list_events, totals_of
+from segadmin.events.timeline import TimelineEvent, UserTotals, read_timeline
 from segadmin.labels.corrections import holds
 from segadmin.settings import Settings
 from segadmin.snapshots.corrections import Corrected, corrections_of, segments_of_labels
@@ -77,11 +78,12 @@ def content_of(
         moment = now(session)
         corrections = [(row, holds(row, moment)) for row in corrections_of(session, key)]
         segments = {row.label_set: segments_of_labels(session, row.label_set)[1] for row in current}
+    timeline = read_timeline(settings, key, _EVENTS + 1, after=after)
     return UserContent(
         key=key,
         rows=rows,
-        events=list_events(settings, key, _EVENTS + 1, after=after),
-        totals=totals_of(settings, key),
+        events=timeline.events,
+        totals=timeline.totals,
         corrections=corrections,
         segments=segments,
         texts={row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {},
@@ -165,12 +167,15 @@ def _moves(rows: Sequence[Assigned]) -> list[Assigned]:
 def _chart(rows: Sequence[Assigned], label_set: str, reader: Reader) -> Markup | None:
     """Return when the user was in which segment of a label set; ``None`` with one snapshot alone."""
     own = [row for row in reversed(rows) if row.label_set == label_set][-_HISTORY:]
-    moments = [datetime.fromisoformat(row.as_of) for row in own]
     if len(own) < 2:
         return None
+    moments = [datetime.fromisoformat(row.as_of) for row in own]
     whole = (moments[-1] - moments[0]).total_seconds() or 1.0
-    places = [(moment - moments[0]).total_seconds() / whole for moment in moments] + [1.0]
-    shown = reader.formats.moment
-    runs = [(row.segment, places[n], places[n + 1], f"{row.segment}: {shown(moments[n])}") for n, row in enumerate(own)]
+    shown, runs, begin = reader.formats.moment, [], 0
+    for segment, rows_of_run in groupby(own, key=lambda row: row.segment):
+        end = min(begin + len(list(rows_of_run)), len(own) - 1)  # where the next run begins, or the last snapshot
+        first, last = ((moments[n] - moments[0]).total_seconds() / whole for n in (begin, end))
+        runs.append((segment, first, last, f"{segment}: {shown(moments[begin])} – {shown(moments[end])}"))
+        begin = end
     title = text_of(reader, "Segments over time")
     return segments_chart(title, runs, (str(shown(moments[0])), str(shown(moments[-1]))))

@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, quote
 from fastapi import HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
-from fastapi.routing import APIRoute
 
 from segadmin.jobs.enqueue import Enqueued
 from segadmin_api.dashboard.login import session_ended
@@ -30,6 +29,7 @@ from segadmin_api.http.readers import NOTICE, reader_of
 from segadmin_api.http.security import Requires, authorize
 from segadmin_api.http.sessions import CSRF_FIELD, read_session
 from segadmin_api.http.tables import table_response, wants_table
+from segadmin_api.http.threads import ThreadedRoute
 
 #: The field with the path of the page that a form is on.
 BACK_FIELD = "back"
@@ -67,7 +67,7 @@ class SessionEnded(HTTPException):
         self.back, self.kept = back, kept
 
 
-class PageRoute(APIRoute):
+class PageRoute(ThreadedRoute):
     """A route of pages: errors of the request are the client's, a notice is shown once, tables are sent as files."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

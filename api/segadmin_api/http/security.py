@@ -22,15 +22,13 @@ from segadmin.storage.records import ROLES, ApiKey, Scope
 from segadmin_api.http.guesses import Guesses, TokenBuckets
 from segadmin_api.http.local_paths import path_of
 from segadmin_api.http.sessions import CSRF_HEADER, Session, read_session
-from segadmin_api.http.threads import ServiceThreads
+from segadmin_api.http.threads import SAFE, ServiceThreads
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
 _basic = HTTPBasic(auto_error=False)
 _AS_BEARER = "Authorization: Bearer seg_…"
 _AS_PASSWORD = "as the password, under any user name, or at /login"  # noqa: S105  (not a password)
 _CHALLENGE = 'Basic realm="segadmin: any user, a key as the password"'
-#: Methods that change nothing.
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
 

@@ -80,8 +80,7 @@ def _counts(lake: Lake, parts: Sequence[int]) -> Iterator[tuple[int, Counts]]:
     """
     place = pl.col("snapshot_id").replace_strict(list(parts), range(len(parts)), return_dtype=pl.Int64)
     rows = (
-        lake.scan("assignments")
-        .filter(pl.col("snapshot_id").is_in(list(parts)))
+        lake.scan("assignments", snapshot_id=parts)
         .select(
             *("user_key", "probability", "has_left"),
             *(pl.col("segment").fill_null(NOT_ENOUGH), probability_bin().alias("bin")),

@@ -45,6 +45,14 @@ class UserTotals:
     last: datetime | None
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """A page of a user's events, and what they all add up to."""
+
+    events: list[TimelineEvent]  #: newest first
+    totals: UserTotals
+
+
 def list_events(
     settings: Settings, key: int, limit: int, *, after: tuple[int, int] | None = None
 ) -> list[TimelineEvent]:
@@ -56,34 +64,42 @@ def list_events(
         limit: most events.
         after: time (microseconds since 1970) and ``event_id`` of the last event before.
     """
+    return _with_items(settings, _newest(_events(settings, key), limit, after).collect(engine="streaming"))
+
+
+def read_timeline(settings: Settings, key: int, limit: int, *, after: tuple[int, int] | None = None) -> Timeline:
+    """Return the same as :func:`list_events` with the totals of all events, which are read once for both."""
     rows = _events(settings, key)
+    newest, totals = pl.collect_all([_newest(rows, limit, after), _totals(rows)], engine="streaming")
+    return Timeline(_with_items(settings, newest), UserTotals(**totals.row(0, named=True)))
+
+
+def _newest(rows: pl.LazyFrame, limit: int, after: tuple[int, int] | None) -> pl.LazyFrame:
     if after is not None:
         moment = pl.lit(after[0], pl.Int64).cast(TIME)
         is_same = (pl.col("at") == moment) & (pl.col("event_id") < after[1])
         rows = rows.filter((pl.col("at") < moment) | is_same)
-    newest = rows.select(_COLUMNS).sort("at", "event_id", descending=True).head(limit).collect(engine="streaming")
+    return rows.select(_COLUMNS).sort("at", "event_id", descending=True).head(limit)
+
+
+def _totals(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a row with the fields of :class:`UserTotals`."""
+    is_bought, at = pl.col("kind") == "purchase", pl.col("at")
+    prices = pl.col("price").filter(is_bought)
+    return rows.select(
+        events=pl.len(),
+        purchases=is_bought.sum(),
+        spend=pl.when(prices.count() > 0).then(prices.sum()),
+        first=at.min(),
+        last=at.max(),
+    )
+
+
+def _with_items(settings: Settings, newest: pl.DataFrame) -> list[TimelineEvent]:
     items = Lake.of(settings).scan("items").select("item", "title", "category")
     known = items.filter(pl.col("item").is_in(newest["item"].drop_nulls().unique().implode())).collect()
     joined = newest.join(known, on="item", how="left", maintain_order="left")
     return [TimelineEvent(**row) for row in joined.iter_rows(named=True)]
-
-
-def totals_of(settings: Settings, key: int) -> UserTotals:
-    """Return what a user did so far."""
-    is_bought, at = pl.col("kind") == "purchase", pl.col("at")
-    prices = pl.col("price").filter(is_bought)
-    row = (
-        _events(settings, key)
-        .select(
-            events=pl.len(),
-            purchases=is_bought.sum(),
-            spend=pl.when(prices.count() > 0).then(prices.sum()),
-            first=at.min(),
-            last=at.max(),
-        )
-        .collect(engine="streaming")
-    )
-    return UserTotals(**row.row(0, named=True))
 
 
 def _events(settings: Settings, key: int) -> pl.LazyFrame:

@@ -176,8 +176,7 @@ def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_models: pl.DataFr
 
 def _rows_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:
     """Return the number of rows of ``snapshot`` that are not in the snapshot that was written whole."""
-    later = snapshot.parts[1:]
-    rows = Lake.of(settings).scan("assignments").filter(pl.col("snapshot_id").is_in(later))
+    rows = Lake.of(settings).scan("assignments", snapshot_id=snapshot.parts[1:])
     return int(rows.select(pl.len()).collect().item())
 
 

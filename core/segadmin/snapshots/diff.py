@@ -185,8 +185,8 @@ def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -
     rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
         Lake.of(settings)
-        .scan("assignments")
-        .filter(pl.col("snapshot_id").is_in(list(snapshots)), pl.col("changed_in") == pl.col("snapshot_id"))
+        .scan("assignments", snapshot_id=snapshots)
+        .filter(pl.col("changed_in") == pl.col("snapshot_id"))
         .filter(~pl.col("cause").is_in(of_both))
         .join(users.lazy(), on="user_key", how="semi")
         .group_by("user_key")

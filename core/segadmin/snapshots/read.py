@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _CURRENT = current_snapshot("")
+#: Made once, because nearly every page and answer needs it.
+_CURRENTS = select(Current).where(col(Current.name).startswith(_CURRENT)).order_by(Current.name)
 NO_SNAPSHOTS = "No snapshots yet. Make one: segadmin enqueue retrain --wait, or try: segadmin demo"
 
 
@@ -81,8 +83,7 @@ def went_back_from(session: Session, snapshot: SegmentSnapshot) -> datetime | No
 
 def currents(session: Session) -> dict[str, int]:
     """Return the current snapshot's number by label set."""
-    rows = session.exec(select(Current).where(col(Current.name).startswith(_CURRENT)).order_by(Current.name)).all()
-    return {row.name.removeprefix(_CURRENT): row.target_id for row in rows}
+    return {row.name.removeprefix(_CURRENT): row.target_id for row in session.exec(_CURRENTS).all()}
 
 
 def summaries(session: Session, snapshot_id: int) -> Sequence[SegmentSummary]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
+from sqlmodel import col, select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, UserNotFound
@@ -18,16 +20,32 @@ from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
-from segadmin.snapshots.read import currents, list_snapshots
+from segadmin.snapshots.read import currents
 from segadmin.storage.database import reading
+from segadmin.storage.file_keys import may_have
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
-from segadmin.storage.store import NO_EVENTS, check_store, known_store
+from segadmin.storage.records import (
+    NOT_ENOUGH,
+    MergeState,
+    ModelVersion,
+    SegmentSnapshot,
+    SnapshotState,
+    UserMerge,
+)
+from segadmin.storage.store import NO_EVENTS, check_store, compare_keys, known_store
 from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
 
 #: The columns of assignments that :class:`Assigned` is made from.
 _SHOWN = ("snapshot_id", "model_version_id", "segment", "probabilities", "has_left", "overridden_by", "model_segment")
+
+
+#: What is needed of every published snapshot; a whole row has much more.
+_PUBLISHED = (
+    select(SegmentSnapshot.id, SegmentSnapshot.label_set, SegmentSnapshot.as_of, SegmentSnapshot.earlier_parts)
+    .where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
+    .order_by(col(SegmentSnapshot.id).desc())
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ def find_user(settings: Settings, user_id: str) -> int:
         DataError: there are no events, or the id cannot be one.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
-    if (store := check_store(settings)) is None:
+    if (store := compare_keys(settings) or check_store(settings)) is None:
         raise DataError(NO_EVENTS)
     candidates = candidate_keys(settings.secret(), user_id)
     lake, buckets = Lake.of(settings), {bucket_of(key, store.buckets) for key in candidates}
@@ -79,27 +97,29 @@ def unknown_user(user_id: str) -> str:
 def history(settings: Settings, key: int) -> list[Assigned]:
     """Return the user's segment in every published snapshot, newest first."""
     with reading(settings) as session:
-        snapshots = list_snapshots(session)
+        snapshots = session.exec(_PUBLISHED).all()
         current = set(currents(session).values())
-    rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
-    by_part = {row["snapshot_id"]: row for row in rows.select(_SHOWN).collect().iter_rows(named=True)}
+        bucket = bucket_of(key, known_store(session).buckets)
+    rows = Lake.of(settings).scan("assignments", buckets=[bucket], file_filter=partial(may_have, user_key=key))
+    rows = rows.filter(pl.col("user_key") == key).select(_SHOWN)
+    by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
     with reading(settings) as session:  # of the version that scored the user: of one snapshot there may be two
         versions = {row["model_version_id"] for row in by_part.values() if not row["has_left"]}
         segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     return [
         Assigned(
-            snapshot_id=snapshot.id,
-            label_set=snapshot.label_set,
-            current=snapshot.id in current,
-            as_of=snapshot.as_of.isoformat(),
+            snapshot_id=number,
+            label_set=label_set,
+            current=number in current,
+            as_of=as_of.isoformat(),
             model_version_id=row["model_version_id"],
             segment=row["segment"] or NOT_ENOUGH,
             probabilities=dict(zip(segments[row["model_version_id"]], row["probabilities"], strict=True)),
             overridden_by=row["overridden_by"],
             model_segment=(row["model_segment"] or NOT_ENOUGH) if row["overridden_by"] else None,
         )
-        for snapshot in snapshots
-        if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None
+        for number, label_set, as_of, earlier_parts in snapshots
+        if number is not None and (row := _valid(by_part, [*earlier_parts, number])) is not None
     ]
 
 

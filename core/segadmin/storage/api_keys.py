@@ -7,9 +7,10 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import bindparam
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from segadmin.errors import ConfigurationError, KeyNotFound, NameTaken, Stale, did_you_mean
 from segadmin.settings import Settings
@@ -23,6 +24,10 @@ _VALIDITY = re.compile(r"([1-9][0-9]{0,4})([dhw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 #: Longest name of a key.
 _MOST_CHARACTERS = 200
+#: Made once, because every request needs one of them.
+_BY_DIGEST, _BY_NAME = (
+    select(ApiKey).where(col(field) == bindparam("value")) for field in (ApiKey.sha256, ApiKey.name)
+)
 
 
 def expiry(validity: str) -> datetime:
@@ -95,12 +100,12 @@ def used(settings: Settings, key: str) -> ApiKey | None:
     """
     if not key.startswith(_PREFIX):
         return None
-    return _used(settings, col(ApiKey.sha256) == _digest(key))
+    return _used(settings, _BY_DIGEST, _digest(key))
 
 
 def used_by_name(settings: Settings, name: str) -> ApiKey | None:
     """Return the record of the key called ``name``, whose owner has proved to have it; else as :func:`used`."""
-    return _used(settings, col(ApiKey.name) == name)
+    return _used(settings, _BY_NAME, name)
 
 
 def is_valid(settings: Settings, api_key: ApiKey) -> bool:
@@ -110,15 +115,15 @@ def is_valid(settings: Settings, api_key: ApiKey) -> bool:
     return current is not None and current.sha256 == api_key.sha256 and not current.has_expired
 
 
-def _used(settings: Settings, condition: ColumnElement[bool]) -> ApiKey | None:
-    query = select(ApiKey).where(condition)
+def _used(settings: Settings, query: SelectOfScalar[ApiKey], value: str) -> ApiKey | None:
+    wanted = {"value": value}
     today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)
     with reading(settings) as session:
-        api_key = session.exec(query).first()
+        api_key = session.exec(query, params=wanted).first()
     if api_key is None or api_key.has_expired or (api_key.last_used is not None and api_key.last_used >= today):
         return api_key
     with transaction(settings) as session:  # at most one write a day
-        api_key = session.exec(query).first()
+        api_key = session.exec(query, params=wanted).first()
         if api_key is not None:
             api_key.last_used = today
         return api_key

@@ -36,5 +36,5 @@ def read_assignments(lake: Lake, parts: Sequence[int], buckets: Sequence[int] | 
 
 def read_changes(lake: Lake, parts: Sequence[int], buckets: Sequence[int] | None = None) -> pl.LazyFrame:
     """Return the last row of each user in ``parts``, also of users who left."""
-    rows = lake.scan("assignments", buckets=buckets).filter(pl.col("snapshot_id").is_in(list(parts)))
+    rows = lake.scan("assignments", buckets=buckets, snapshot_id=parts)
     return rows.sort("snapshot_id").unique("user_key", keep="last", maintain_order=True)

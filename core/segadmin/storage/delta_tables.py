@@ -17,7 +17,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2s
@@ -37,6 +37,8 @@ _NAME = "table"
 _LAST_CHECKPOINT = "_last_checkpoint"
 #: The beginning of a commit or a checkpoint in the log.
 _LOGGED = re.compile(r"[0-9]{20}\.(?:json$|checkpoint\.)")
+#: With more files, leaving out some by the statistics in the log saves more time than choosing takes.
+_FEW_FILES = 64
 #: The folder of OpenDAL's incomplete files, and the suffix of those of delta-rs' own store.
 _DRAFTS, _DRAFT = "_drafts", re.compile(r"\.(?:parquet|json)#[0-9]+$")
 
@@ -126,6 +128,43 @@ def writing(folder: Path) -> Iterator[Address]:
 def open_table(folder: Path, version: int | None = None) -> LocalTable:
     """Open the table in ``folder`` at ``version``, by default the latest."""
     return LocalTable(address_of(folder), version)
+
+
+def scan_table(
+    table: LocalTable, chosen: Mapping[str, Sequence[int | str]], file_filter: Callable[[str], bool] | None = None
+) -> pl.LazyFrame:
+    """Return the rows of a table; those of other partitions and files may be missing.
+
+    Polars takes milliseconds to choose among the files of a Delta table, so it gets a few files as they are.
+
+    Args:
+        table: an open one.
+        chosen: the values of columns that are read, of which those count that the table is partitioned by.
+        file_filter: of the path of a file.
+    """
+    partitions = table.metadata().partition_columns
+    filters = [
+        (column, "in", [str(value) for value in chosen[column]])
+        for column in partitions
+        if column in chosen and "" not in chosen[column]  # in a partition, Delta stores an empty text as no value
+    ]
+    schema, paths = (
+        pl.Schema(table.schema()),
+        list(filter(file_filter, table.file_uris(file_pruning_predicate=filters or None))),
+    )
+    if len(paths) > _FEW_FILES or table.protocol().min_reader_version > 1:
+        return pl.scan_delta(table)
+    if not paths:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(
+        paths,
+        glob=False,
+        schema=schema,
+        hive_partitioning=bool(partitions),
+        hive_schema={column: schema[column] for column in partitions} or None,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
 
 
 def is_table(folder: Path) -> bool:

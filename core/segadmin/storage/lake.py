@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -30,6 +30,7 @@ from segadmin.storage.delta_tables import (
     keep_properties,
     log_names,
     open_table,
+    scan_table,
     vacuum,
     writing,
 )
@@ -91,15 +92,26 @@ class Lake:
         stems = (name.removesuffix(".json") for name in log_names(self.path / table) if name.endswith(".json"))
         return max((int(stem) for stem in stems if stem.isdigit()), default=None)
 
-    def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
+    def scan(
+        self,
+        table: str,
+        *,
+        buckets: Sequence[int] | None = None,
+        file_filter: Callable[[str], bool] | None = None,
+        **partition: int | str | Sequence[int],
+    ) -> pl.LazyFrame:
         """Return ``table`` as a lazy frame; without rows if nothing was written yet.
 
         Args:
             table: a key of :data:`segadmin.storage.schema.SCHEMAS`.
             buckets: read only these buckets.
-            partition: read only rows in which these columns have these values.
+            file_filter: of the path of a file; rows of those for which it is false may be missing.
+            partition: read only rows in which these columns have this value, or one of these.
         """
         schema = SCHEMAS[table]
+        chosen = {column: [value] if isinstance(value, int | str) else value for column, value in partition.items()}
+        if buckets is not None:
+            chosen["bucket"] = buckets
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or (table not in self._opened and not self.exists(table)):
             return pl.LazyFrame(schema=schema)
@@ -107,14 +119,12 @@ class Lake:
         if pinned is not None:
             self._opened[table] = delta_table
         known = {field.name for field in delta_table.schema().fields}
-        frame = pl.scan_delta(delta_table).select(
+        frame = scan_table(delta_table, chosen, file_filter).select(
             pl.col(name).cast(dtype) if name in known else pl.lit(None, dtype).alias(name)
             for name, dtype in schema.items()
         )
-        for column, value in partition.items():
-            frame = frame.filter(pl.col(column) == value)
-        if buckets is not None:  # Polars leaves out more of a file for an equality
-            is_read = pl.col("bucket").is_in(list(buckets)) if len(buckets) != 1 else pl.col("bucket") == buckets[0]
+        for column, values in chosen.items():  # Polars leaves out more of a file for an equality
+            is_read = pl.col(column) == values[0] if len(values) == 1 else pl.col(column).is_in(list(values))
             frame = frame.filter(is_read)
         return frame
 

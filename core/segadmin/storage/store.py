@@ -294,8 +294,11 @@ def _unknown(settings: Settings) -> ConfigurationError:
     )
 
 
-def compare_keys(settings: Settings) -> None:
-    """Compare the secret and the number of buckets with the store's, if there is a store, without writing anything.
+def compare_keys(settings: Settings) -> Store | None:
+    """Compare the secret and the number of buckets with the store's record and return it, without writing anything.
+
+    Returns:
+        ``None`` if nothing has been imported yet.
 
     Raises:
         ConfigurationError: one of them differs, or the secret is missing.
@@ -305,7 +308,7 @@ def compare_keys(settings: Settings) -> None:
     if store is None:
         if (settings.root / "user_key_secret").exists():
             settings.secret()  # reports an unreadable secret before the first import needs it
-        return
+        return None
     try:
         current = fingerprint(settings.secret())
     except ConfigurationError as error:
@@ -322,3 +325,4 @@ def compare_keys(settings: Settings) -> None:
             f"SEGADMIN_BUCKETS={settings.buckets}, but the store was made with {store.buckets}, which is fixed. "
             "Unset SEGADMIN_BUCKETS."
         )
+    return store

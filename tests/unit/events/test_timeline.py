@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from segadmin.events.timeline import list_events, totals_of
+from segadmin.events.timeline import list_events, read_timeline
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import microseconds
@@ -43,8 +43,12 @@ def test_totals_are_the_sums(shop: Settings) -> None:
     key = planted_users(shop)["user_key"][3]
     rows = Lake.of(shop).scan("events").filter(pl.col("user_key") == key).collect()
     bought = rows.filter(kind="purchase")
-    totals = totals_of(shop, key)
+    totals = read_timeline(shop, key, 1).totals
     assert (totals.events, totals.purchases) == (rows.height, bought.height)
     assert totals.spend == pytest.approx(bought["price"].sum())
     assert (totals.first, totals.last) == (rows["at"].min(), rows["at"].max())
-    assert totals_of(shop, 5).spend is None
+    newest = list_events(shop, key, 3)
+    position = (microseconds(newest[0].at), newest[0].event_id)
+    later = read_timeline(shop, key, 2, after=position)
+    assert (later.events, later.totals) == (newest[1:], totals), "the totals are of all events"
+    assert read_timeline(shop, 5, 1).totals.spend is None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from segadmin.storage import delta_tables
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import SCHEMAS
 
@@ -34,3 +37,29 @@ def test_a_table_is_read_after_its_history_is_dropped(tmp_path: Path) -> None:
     lake.delete("users", "user = 'first'")
     lake.drop_history("users")
     assert lake.scan("users").collect()["user"].to_list() == ["second"]
+
+
+@pytest.mark.parametrize("folder", ["lake", "a=b", "[x]"])
+def test_rows_of_a_partition_are_read_whatever_its_value(tmp_path: Path, folder: str) -> None:
+    lake = Lake(tmp_path / folder)
+    names = ["", "a b", "a=b", "50%", "%41", "a'b", 'a"b', "a/b", "*", "中文"]
+    for number, name in enumerate(names):
+        nothing = pl.DataFrame([dict.fromkeys(SCHEMAS["labels"])], schema=SCHEMAS["labels"])
+        lake.append("labels", nothing.with_columns(user_key=pl.lit(number), label_set=pl.lit(name)))
+    for number, name in enumerate(names):
+        assert lake.scan("labels", label_set=name).collect()["user_key"].to_list() == [number]
+    assert lake.scan("labels", label_set="another").collect().is_empty()
+
+
+def test_a_bucket_is_read_of_few_and_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, nothing = Lake(tmp_path), pl.DataFrame([dict.fromkeys(SCHEMAS["events"])], schema=SCHEMAS["events"])
+    for number in range(6):
+        at = pl.lit(datetime(2026, 1, 1 + number, tzinfo=UTC))
+        events = [nothing.with_columns(bucket=pl.lit(bucket), event_id=pl.lit(number), at=at) for bucket in (1, 2)]
+        lake.append("events", pl.concat(events))
+    few = lake.scan("events", buckets=[2]).sort("event_id").collect()
+    assert few["event_id"].to_list() == list(range(6))
+    monkeypatch.setattr(delta_tables, "_FEW_FILES", 2)
+    many = lake.scan("events", buckets=[2]).sort("event_id").collect()
+    assert few.equals(many)
+    assert few.schema == many.schema == SCHEMAS["events"]

@@ -13,8 +13,6 @@ from segadmin_api.http.security import RequiresPages
 
 #: The number of a record.
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
-#: The name of the key that opens a page.
-PagesKey = Annotated[str, Depends(RequiresPages(Scope.PAGES))]
 
 
 def pages_router(scope: Scope | None = Scope.PAGES) -> APIRouter:

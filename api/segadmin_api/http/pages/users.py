@@ -25,7 +25,7 @@ from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
-from segadmin_api.http.pages.routes import PagesKey, forms_router, pages_router, settings_of
+from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
 from segadmin_api.http.readers import PageReader
 
 #: Users of the review list, and corrections on a page.
@@ -52,7 +52,6 @@ def find(request: Request, reader: PageReader, user: Annotated[str, Query(max_le
 def show_user(
     request: Request,
     user: str,
-    key: PagesKey,
     reader: PageReader,
     *,
     text: bool = False,
@@ -61,7 +60,7 @@ def show_user(
     """Show a user: events, the segments now and before, corrections, and with ``text`` what the models read."""
     settings = settings_of(request)
     number = find_user(settings, user)
-    audit.record(settings, "users.show", f"user {show_key(number)}", text=text, key=key)
+    audit.record(settings, "users.show", f"user {show_key(number)}", text=text, key=request.state.key.name)
     moment, _, event = after.partition("_")
     position = (int(moment), _within(int(event))) if after else None
     return html_response(users.page(users.content_of(settings, number, text=text, after=position), reader))

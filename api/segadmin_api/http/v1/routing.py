@@ -8,14 +8,14 @@ from http import HTTPStatus
 from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.problems import problem_responses, request_errors
-from segadmin_api.http.security import SAFE, Requires
+from segadmin_api.http.security import Requires
+from segadmin_api.http.threads import SAFE, ThreadedRoute
 from segadmin_api.schemas.jobs import Enqueued
 
 #: Bytes of a body: more than any request for a job has.
@@ -48,7 +48,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class Route(APIRoute):
+class Route(ThreadedRoute):
     """A route whose body is bounded, and JSON that can be stored; errors of the request are the client's."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
