@@ -14,9 +14,9 @@ from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.labels.parts import EqualTexts, Part
 from segadmin.models.versions import VersionLine
-from segadmin.storage.records import Canary, Step, StepState
+from segadmin.storage.records import Canary, Job, Step, StepState
 from segadmin.urls import mask_all
-from segadmin_api.results import result_sentences, waits_sentence
+from segadmin_api.results import job_subject, result_sentences, waits_sentence
 
 if TYPE_CHECKING:
     from segadmin.models.card import Cascade
@@ -128,11 +128,9 @@ def waits(line: JobLine) -> str:
     return "" if waiting is None else str(waiting)
 
 
-def subject(options: dict[str, Any]) -> str:
-    """Return the options that distinguish jobs: model, textualizer and label set."""
-    model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
-    names = [model, options.get("textualizer"), options.get("labels")]
-    return " · ".join(str(name) for name in names if name)
+def subject(job: Job) -> str:
+    """Return what a job is about, see :func:`segadmin_api.results.job_subject`."""
+    return " · ".join(map(str, job_subject(job)))
 
 
 def option_texts(options: dict[str, Any]) -> dict[str, str]:
@@ -170,7 +168,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
         f"{line.progress.done:.0%}",
         ago(job.created_at),
         took(job.started_at, job.finished_at),
-        f"{'warning: ' if job.has_warning else ''}{job.error}" if job.error else waits(line) or subject(job.options),
+        f"{'warning: ' if job.has_warning else ''}{job.error}" if job.error else waits(line) or subject(job),
     )
 
 

@@ -36,6 +36,7 @@ from segadmin_api.dashboard.pictures import Bar, bars, sankey
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.render import environment, name_of, text_of
 from segadmin_api.schemas import jobs, models, pages, snapshots
+from segadmin_api.schemas.segments import Segments
 
 #: Rows of a list that are shown.
 _ROWS = 50
@@ -172,7 +173,7 @@ def _snapshot_report(report: SnapshotReport) -> Card:
 
 
 @card.register
-def _segments(answer: snapshots.Segments) -> Card:
+def _segments(answer: Segments) -> Card:
     return _of_segments(_text("Segments"), (), answer.items)
 
 

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from segadmin.contracts.option_text import option_text
-from segadmin.contracts.plugins import KINDS, load_plugins
-from segadmin.errors import PluginNotFound, did_you_mean
+from segadmin.contracts.plugins import KINDS, describe, load_plugins
+from segadmin.contracts.plugins import Plugins as PluginRegistry
+from segadmin.errors import INTERRUPTS, PluginNotFound, SegadminError, did_you_mean
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.option_types import type_words
-from segadmin_api.schemas.data import Plugin, PluginDetails, PluginOption, Plugins
+from segadmin_api.schemas.data import Backbone, Backbones, Plugin, PluginDetails, PluginOption, Plugins, PretrainedModel
 
 #: The kinds with contract tests.
 CHECKED = frozenset({"textualizer", "backbone", "engine", "modality"})
@@ -41,6 +43,35 @@ def all_plugins(settings: Settings, kind: str | None = None) -> Plugins:
     """Return the registered plugins, and those that could not be loaded; errors as of :func:`list_plugins`."""
     broken = load_plugins(settings).broken.values()
     return Plugins(items=list_plugins(settings, kind), broken=[mask_secrets(str(error)) for error in broken])
+
+
+def all_backbones(settings: Settings) -> Backbones:
+    """Return the registered backbones, and the pretrained models on this machine."""
+    from segadmin_plugins.backbones.transformer.weights_cache import kept
+
+    plugins = load_plugins(settings)
+    models = list(map(PretrainedModel.model_validate, kept(settings)))
+    return Backbones(items=[_backbone(plugins, name) for name in plugins.names("backbone")], models=models)
+
+
+def _backbone(plugins: PluginRegistry, name: str) -> Backbone:
+    """Return a backbone, the languages of which it is the default, and why it cannot be used here, if so."""
+    problem = None
+    try:
+        plugins.make("backbone", name).check(plugins.settings)
+    except SegadminError as error:
+        problem = mask_secrets(str(error)) if name != "hf" else "It needs a model: --backbone-option model=…"
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of somebody else's plugin
+        problem = mask_secrets(describe(error))
+    return Backbone(
+        kind="backbone",
+        name=name,
+        distribution=plugins.find("backbone", name).distribution,
+        default_for=[language for language, default in DEFAULT_BACKBONES.items() if default == name],
+        problem=problem,
+    )
 
 
 def plugin_details(settings: Settings, kind: str, name: str, translate: Callable[[str], str] = str) -> PluginDetails:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from segadmin.contracts.option_text import option_text
 from segadmin.jobs.control import JobLine, JobView
-from segadmin.storage.records import CanaryState
+from segadmin.storage.records import CanaryState, Job
 from segadmin.text.coverage import coverage
+from segadmin.urls import mask_url
 from segadmin_api.sentences import Sentence, sentence
 
 Result = Mapping[str, Any]
@@ -29,6 +31,30 @@ def waits_sentence(line: JobLine) -> Sentence | None:
         what=Sentence(what, {}),
         labels=repr(labels),
     )
+
+
+def job_subject(job: Job) -> list[Sentence | str]:
+    """Return what distinguishes a job from others of its kind: the model and the labels, the file or the snapshot."""
+    options = job.options
+    if job.kind == "export":
+        return list(_export_subject(options))
+    if job.kind in {"ingest", "import-upload"}:
+        where = mask_url(str(options.get("where") or options.get("name") or ""))
+        names = [options.get("table"), where if "://" in where else PurePath(where).name, options.get("label_set")]
+    else:
+        model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
+        names = [model, options.get("textualizer"), options.get("labels")]
+    return [str(name) for name in names if name]
+
+
+def _export_subject(options: Mapping[str, Any]) -> Iterator[Sentence | str]:
+    yield sentence("snapshot %(number)s", number=options["snapshot"])
+    if options.get("segment"):
+        yield str(options["segment"])
+    if options.get("moved_since"):
+        yield sentence("who moved since snapshot %(number)s", number=options["moved_since"])
+        if options.get("before") or options.get("after"):
+            yield f"{options.get('before') or '*'} → {options.get('after') or '*'}"
 
 
 def result_sentences(view: JobView) -> list[Sentence]:

@@ -177,7 +177,7 @@ class InvalidTransition(JobError):
 
 
 class KeyReused(JobError):
-    """An idempotency key belongs to a job with a different request."""
+    """An idempotency key belongs to a different request."""
 
 
 class Stale(JobError):

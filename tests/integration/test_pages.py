@@ -15,7 +15,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
-from segadmin_api.dashboard.jobs import page
+from segadmin_api.dashboard.jobs import page, search_of
 from tests.conftest import Cli
 from tests.planted import LABELS, planted_users, through_the_engine
 from tests.servers import web_server
@@ -141,7 +141,8 @@ def test_the_pages_of_the_site(shop: Settings, cli: Cli) -> None:
 
 def test_the_page_of_a_waiting_search_creates_no_tables(shop: Settings) -> None:
     job = enqueue(shop, lambda _bells: None, "tune", check_request(shop, "tune", {"backbone": "tabular"})).job.id
-    assert "No trial has finished yet" in page(shop, control.view(shop, job or 0))
+    view = control.view(shop, job or 0)
+    assert "No trial has finished yet" in page(view, search_of(shop, view.job))
     with transaction(shop) as session:
         assert not inspect(session.connection()).has_table("studies")
 

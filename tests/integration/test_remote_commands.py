@@ -13,6 +13,7 @@ import pytest
 import typer
 from sqlmodel import col, select
 
+from segadmin.jobs.quarantine import set_aside
 from segadmin.jobs.run import run_step
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, Scope, Step, StepState
@@ -25,6 +26,7 @@ from tests.planted import LABELER, LABELS, nothing_runs
 #: Commands that read, each run here and on a server.
 READ = (
     "audit list --action models",
+    "backbones list",
     "data list",
     "data merges",
     "data quarantine",
@@ -36,6 +38,7 @@ READ = (
     "jobs list --kind refresh --state failed",
     "jobs list --kind export",
     "jobs logs 1",
+    "jobs quarantine",
     "jobs show 1",
     "keys list",
     "models card champion --json",
@@ -50,28 +53,37 @@ READ = (
     "segments show high",
     "snapshots list",
     "snapshots show",
+    "snapshots show --at 2035-01-01",
     "users corrections --all",
     "users review --limit 3",
     "users show user-1",
+    "users show user-1 --text --at 2035-01-01",
 )
 #: Commands that fail in the same way here and on a server: what there is not.
 REFUSED = (
+    "backbones check nothing",
     "data mappings show nothing",
     "data quarantine --import 99",
     "feeds show nothing",
     "jobs show 99",
+    "enqueue retrain --backbone nothing",
     "jobs trials 1",
     "keys revoke nothing",
     "models canary show",
     "models canary stop",
     "models rollback",
+    "models rollback --from 9",
     "models show 99",
+    "plugins check nothing",
+    "plugins check timeline --option nothing=1",
     "schedule show nothing",
     "schedule pause nothing",
     "schedule remove nothing",
     "schedule run nothing",
     "segments show nothing",
     "snapshots diff",
+    "snapshots show --at 1990-01-01",
+    "users show nobody",
     "users correct user-1 --segment nothing --reason x",
 )
 #: Commands that change something on the server, or write a file, each tested below or in ``test_v1_client``.
@@ -87,7 +99,7 @@ CHANGE = {
     ),
     *("data mappings save", "data mappings remove", "data merge", "data profile", "doctor", "enqueue", "feeds add"),
     *("feeds remove", "feeds deliver", "jobs cancel", "jobs retry", "jobs watch", "keys create", "models promote"),
-    *("plugins check", "report", "schedule add", "schedule resume", "segments describe", "settings"),
+    *("report", "schedule add", "schedule resume", "segments describe", "settings"),
     *("snapshots export", "users pin"),
 }
 
@@ -250,12 +262,54 @@ def test_mappings_labels_merges_and_erasures(there: Any, tmp_path: Path) -> None
     assert (gone.returncode, "is not known; nothing was erased" in gone.stderr) == (1, True)
 
 
-def test_reports_are_saved(there: Any, tmp_path: Path) -> None:
-    there("report", "--html", str(tmp_path / "report.html"))
-    assert "<html" in (tmp_path / "report.html").read_text()
-    refused = there("report", "--charts", str(tmp_path), check=False)
-    assert refused.returncode == 2
-    assert "--charts does not work with --server" in " ".join(refused.stderr.split())
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("report --language zh --html", ["out"]),
+        ("report --charts", ["out/confidence.svg", "out/segments.svg"]),
+        ("jobs show 1 --out", ["out"]),
+        ("drift list --html", ["out"]),
+    ],
+)
+def test_files_are_written_as_on_this_machine(
+    there: Any, api: Api, cli: Cli, tmp_path: Path, line: str, names: list[str]
+) -> None:
+    folders = [tmp_path / "here", tmp_path / "there"]
+    for folder in folders:
+        folder.mkdir()
+    here, remote = (f"{line} {folder / 'out'}".split() for folder in folders)
+    printed = [cli(*here, SEGADMIN_HOME=str(api.settings.home)).stdout, there(*remote).stdout]
+    assert printed[0].replace(str(folders[0]), "") == printed[1].replace(str(folders[1]), "")
+    for name in names:
+        texts = [re.sub(r"\d\d:\d\d:\d\d", "TIME", (folder / name).read_text()) for folder in folders]
+        assert texts[0] == texts[1]
+
+
+def test_a_report_as_json_is_that_of_this_machine(both: Any) -> None:
+    here, there = both("report --json")
+    assert here[0] == 0
+    assert there == here
+    assert json.loads(here[1])["segments"]
+
+
+def test_checks_run_on_the_machine_of_the_server(there: Any) -> None:
+    checked = json.loads(there("doctor", "--backbone", "tabular", "--json", check=False).stdout)
+    assert "its weights are here" in [each["detail"] for each in checked if each["what"] == "backbone tabular"]
+    assert "'timeline' keeps its contract" in there("plugins", "check", "timeline", "--kind", "textualizer").stdout
+    assert "tabular can be used" in there("backbones", "check", "tabular").stdout
+
+
+def test_messages_that_are_not_ours_are_shown_and_deleted(both: Any, there: Any, api: Api) -> None:
+    set_aside(api.settings, "cpu", "no task of this name", b"{}", "worker@here")
+    here, remote = both("jobs quarantine --json")
+    assert json.loads(here[1])[0]["reason"] == "no task of this name"
+    assert remote == here
+    assert "Deleted 1 message." in there("jobs", "quarantine", "--clear").stdout
+
+
+def test_suggested_commands_are_for_the_same_server(api: Api, cli: Cli) -> None:
+    done = cli("--server", api.url, "jobs", "list", "--limit", "1", SEGADMIN_KEY=api.keys[Scope.VIEWER]).stdout
+    assert f"Older ones: segadmin --server {api.url} jobs list --before" in done
 
 
 def test_a_key_without_the_scope_says_which_is_needed(api: Api, cli: Cli) -> None:
@@ -302,6 +356,11 @@ def test_files_are_imported_and_exported(worked: Any, there: Any, api: Api, tmp_
     assert "Deleted 1 row" in there("data", "quarantine", "--import", number, "--drop", "--yes").stdout
     again = worked("data", "import", "events", str(file), *mapped).stdout
     assert "more.csv was imported before" in again
+    anew = worked("data", "import", "events", str(file), *mapped, "--again", "--source", "csv").stdout
+    assert "of 2 rows kept from more.csv" in anew
+    odd = there("data", "import", "events", str(file), "--source", "redis", check=False)
+    assert (odd.returncode, "The source 'redis' reads no uploaded file" in odd.stderr) == (1, True)
+    assert "1 of the first 1 row can" in there("data", "preview", str(file), *mapped, "--rows", "1").stdout
     missing = there("data", "import", "events", str(tmp_path / "none.csv"), check=False)
     assert (missing.returncode, "none.csv is no file of this machine" in missing.stderr) == (1, True)
     exported = worked("snapshots", "export", "--out", str(tmp_path / "high.csv"), "--segment", "high").stdout

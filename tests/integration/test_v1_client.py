@@ -282,6 +282,42 @@ def test_a_lost_answer_makes_no_second_job(api: Api, monkeypatch: pytest.MonkeyP
         assert len(seen) == 1, "it has no key, so it is not repeated"
 
 
+def test_a_lost_answer_makes_no_second_upload(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(answers, "FIRST_PAUSE", 0.01)
+    file = tmp_path / "more.csv"
+    file.write_text("user,kind,item,at\nuser-1,view,i1,2026-01-01T10:00:00Z\n")
+    with flaky_proxy(api.url, answer_lost=2, refused=1) as (url, seen), connected(api, url=url) as client:
+        upload = client.upload_file(file, key="more-1")
+        assert seen == ["more-1"] * 4
+    with connected(api) as client:
+        assert [each.id for each in client.list_uploads().items] == [upload.id]
+        added = [each.subject for each in client.list_audit(action="uploads.add").items]
+        assert added.count(f"upload {upload.id}") == 1
+        file.write_text(f"{file.read_text()}user-2,view,i1,2026-01-01T10:00:00Z\n")
+        with pytest.raises(KeyReused, match=r"belongs to another upload, of more\.csv"):
+            client.upload_file(file, key="more-1")
+        client.preview_upload(upload.id)
+    with flaky_proxy(api.url, answer_lost=2, refused=1) as (url, seen), connected(api, url=url) as client:
+        done = client.import_upload(upload.id)
+        assert (len(seen), done.created) == (4, False)
+    with connected(api) as client:
+        assert client.show_job(done.job).subject == "events · more.csv"
+        client.cancel_job(done.job)
+        client.remove_upload(upload.id)
+
+
+def test_a_rollback_whose_answer_is_lost_says_how_to_repeat_it(api: Api, cli: Cli) -> None:
+    with flaky_proxy(api.url, answer_lost=9, refused=0) as (url, seen):
+        done = cli(
+            *("--server", url, "models", "rollback", "--from", "1", "--reason", "too late"),
+            check=False,
+            SEGADMIN_KEY=api.keys[Scope.ADMIN],
+        )
+    assert (done.returncode, len(seen)) == (1, 1)
+    again = f"segadmin --server {url} models rollback --from 1 --reason 'too late'"
+    assert f"Whether version 1 was rolled back is not known. Repeat it safely: {again}" in done.stderr
+
+
 def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "FIRST_PAUSE", 0.01)
     with (

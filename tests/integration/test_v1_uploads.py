@@ -268,7 +268,10 @@ def test_rows_in_quarantine_are_imported_again(api: Api) -> None:
     answer = api("GET", f"/v1/quarantine/file?import={first['id']}", Scope.ANALYST)
     assert (answer.headers["Content-Type"].partition(";")[0], "'=1+1" in answer.text) == ("text/csv", True)
 
-    answer = api("POST", "/v1/quarantine/retry", Scope.OPERATOR, json={"import": first["id"], "reason": "bad_time"})
+    retry = {"json": {"import": first["id"], "reason": "bad_time"}, "headers": {"Idempotency-Key": "once"}}
+    answer = api("POST", "/v1/quarantine/retry", Scope.OPERATOR, **retry)
+    again = api("POST", "/v1/quarantine/retry", Scope.OPERATOR, **retry)
+    assert (again.status_code, again.json()) == (200, answer.json())
     assert answer.status_code == 201, answer.text
     rows = answer.json()["id"]
     corrected = preview(api, rows, mapping='times = ["%d.%m.%Y %H:%M"]\n')

@@ -19,7 +19,7 @@ from segadmin.log_masking import mask_logs
 from segadmin.permissions import use_umask
 from segadmin.printable import printable
 from segadmin.urls import mask_secrets
-from segadmin_api.cli.next_commands import remember_home, with_home
+from segadmin_api.cli.next_commands import remember_home, remember_server, with_options
 from segadmin_api.cli.output import UsageError, echo
 
 #: Exit code after Ctrl-C: 128 and the number of SIGINT.
@@ -86,7 +86,7 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.message = printable(with_home(mask_secrets(error.message.removeprefix("Value error, "))))
+            error.message = printable(with_options(mask_secrets(error.message.removeprefix("Value error, "))))
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -149,7 +149,11 @@ def _root(
     for name, value in (("HOME", home), ("SERVER", server), ("KEY", key)):
         if value is not None:
             os.environ[f"SEGADMIN_{name}"] = str(value)
-    if home is not None:
+    if server is not None:
+        from segadmin_api.cli.remote import LOCAL
+
+        remember_server(server, COMMANDS, LOCAL)
+    elif home is not None:
         remember_home(home, COMMANDS)
     for path in plugin_file or ():
         if not path.is_file():

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from segadmin.contracts.plugins import Plugins, describe, load_plugins
+from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
-from segadmin.errors import INTERRUPTS, SegadminError
-from segadmin.settings import get_settings
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
+from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
+from segadmin_api.cli.remote import answer
+from segadmin_api.plugin_details import all_backbones
+from segadmin_api.schemas.data import Backbone, BackboneCheck
 
 app = group("Backbones, and the pretrained weights on this machine.")
 
@@ -30,58 +31,38 @@ From = Annotated[
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the registered backbones, and the pretrained models on this machine."""
-    from segadmin_plugins.backbones.transformer.weights_cache import kept
-
-    settings = get_settings()
-    plugins = load_plugins(settings)
-    registered = [_facts(plugins, name) for name in plugins.names("backbone")]
-    models = kept(settings)
+    known = answer(all_backbones, lambda client: client.list_backbones())
     if as_json:
-        show_json({"backbones": registered, "models": [asdict(model) for model in models]})
+        facts = [
+            {"name": each.name, "default_for": each.default_for, "problem": each.problem, "from": each.distribution}
+            for each in known.items
+        ]
+        show_json({"backbones": facts, "models": [model.model_dump() for model in known.models]})
         return
     table(
         "backbones",
         ["name", "default for", "usable here", "from"],
         [
-            (row["name"], " ".join(row["default_for"]), "yes" if row["problem"] is None else "no", row["from"])
-            for row in registered
+            (each.name, " ".join(each.default_for), "yes" if each.problem is None else "no", each.distribution)
+            for each in known.items
         ],
     )
     usable = {True: "yes", False: "no safetensors"}
     table(
         "pretrained models on this machine",
         ["model", ">size", "usable", "folder"],
-        [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in models],
+        [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in known.models],
         empty="There is no downloaded model on this machine. Download one: segadmin backbones pull bert-base-chinese; "
-        f"or use one from a package: {_packaged(registered)}",
+        f"or use one from a package: {_packaged(known.items)}",
     )
 
 
-def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
-    """Return a backbone's name, the languages of which it is the default, and why it cannot be used here, if so."""
-    problem = None
-    try:
-        plugins.make("backbone", name).check(plugins.settings)
-    except SegadminError as error:
-        problem = str(error) if name != "hf" else "It needs a model: --backbone-option model=…"
-    except INTERRUPTS:
-        raise
-    except BaseException as error:  # of somebody else's plugin
-        problem = describe(error)
-    return {
-        "name": name,
-        "default_for": [language for language, default in DEFAULT_BACKBONES.items() if default == name],
-        "problem": problem,
-        "from": plugins.find("backbone", name).distribution,
-    }
-
-
-def _packaged(registered: list[dict[str, Any]]) -> str:
+def _packaged(registered: list[Backbone]) -> str:
     """Return the options for the defaults, each with what is missing."""
     return ", or ".join(
-        f"--backbone {row['name']} ({'/'.join(row['default_for'])}; {row['problem'] or 'its weights are here'})"
-        for row in registered
-        if row["default_for"]
+        f"--backbone {each.name} ({'/'.join(each.default_for)}; {each.problem or 'its weights are here'})"
+        for each in registered
+        if each.default_for
     )
 
 
@@ -100,12 +81,31 @@ def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None
 @app.command()
 def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOption = False) -> None:
     """Check that a backbone works on this machine: libraries, files, model, tokenizer, and a fit on a few texts."""
+    options = parse_options(backbone_option or [], "--backbone-option")
+    checked = answer(
+        lambda settings: _check(settings, model, options), lambda client: client.check_backbone(model, options=options)
+    )
+    if as_json:
+        show_json(checked.model_dump())
+        return
+    compared, folder = checked.compared, checked.folder
+    files = f", {compared} files as they were pulled" if compared else ""
+    name = checked.model if checked.backbone == "hf" else model
+    echo(f"{name} can be used" + (f": {folder}{files}" if folder else ""))
+    for note in checked.notes:
+        echo(f"  {note}")
+
+
+def _check(settings: Settings, model: str, overrides: dict[str, str]) -> BackboneCheck:
+    """Check a backbone on this machine.
+
+    Raises:
+        BackboneUnavailable: it cannot be used.
+    """
     from segadmin_plugins.backbones.transformer.weights_cache import verify
     from segadmin_plugins.backbones.transformer.weights_lookup import locate
 
-    settings = get_settings()
     plugins = load_plugins(settings)
-    overrides = parse_options(backbone_option or [], "--backbone-option")
     name, options = resolve_backbone(plugins, model, overrides)
     backbone = plugins.make("backbone", name, options)
     folder, compared = None, 0
@@ -115,12 +115,10 @@ def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOpt
             backbone.check(settings)  # raises, and names the folders that were searched
         folder, compared = verify(model, settings)
     backbone.check(settings)
-    notes = backbone.try_run(settings)
-    if as_json:
-        facts = {"backbone": name, "model": options.get("model"), "folder": str(folder or "")}
-        show_json({**facts, "compared": compared, "notes": notes})
-        return
-    files = f", {compared} files as they were pulled" if compared else ""
-    echo(f"{model} can be used" + (f": {folder}{files}" if folder else ""))
-    for note in notes:
-        echo(f"  {note}")
+    return BackboneCheck(
+        backbone=name,
+        model=options.get("model"),
+        folder=str(folder or ""),
+        compared=compared,
+        notes=list(backbone.try_run(settings)),
+    )

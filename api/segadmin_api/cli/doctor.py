@@ -15,7 +15,7 @@ from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli import checks
 from segadmin_api.cli.checks import Check, Finding, Level
 from segadmin_api.cli.output import JsonOption, echo_marked, show_json
-from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote import answer
 
 if TYPE_CHECKING:
     from segadmin_api.client import Client
@@ -32,9 +32,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this installation, or that of --server, and show how to fix problems; exit code 1 if a check fails."""
-    refuse_options(backbone=backbone)
     findings = []
-    for finding in answer(lambda _: run_checks(backbone), _checks_there):
+    for finding in answer(lambda _: run_checks(backbone), lambda client: _checks_there(client, backbone)):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -44,9 +43,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _checks_there(client: Client) -> list[Finding]:
+def _checks_there(client: Client, backbone: str | None) -> list[Finding]:
     """Return what the checks of a server found on its machine."""
-    return [Finding(Level(each.level), each.what, each.detail, each.fix) for each in client.run_doctor().items]
+    findings = client.run_doctor(backbone=backbone).items
+    return [Finding(Level(each.level), each.what, each.detail, each.fix) for each in findings]
 
 
 def run_checks(backbone: str | None) -> Iterator[Finding]:

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.counts import counted
-from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_history, report_of
-from segadmin.settings import Settings, get_settings
+from segadmin.monitoring.reports import (
+    MOST_DRAWN,
+    list_reports,
+    outcomes_beside_estimates,
+    report_for,
+    report_history,
+    report_of,
+)
+from segadmin.settings import Settings
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, SegmentSnapshot
 from segadmin_api.cli.output import JsonOption, echo, group, nothing, save_page, show_json, table
-from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote import answer
 from segadmin_api.cli.remote_records import as_record
 
 if TYPE_CHECKING:
@@ -36,9 +43,11 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the reports of all snapshots, newest first."""
-    refuse_options(html=html)
     if html is not None:
-        _draw(html, label_set)
+        drawn = answer(
+            lambda settings: _draw(settings, html, label_set), lambda client: _draw_there(client, html, label_set)
+        )
+        echo(f"Drew {counted(drawn, 'report')} to {html}. Open it in a browser.")
         return
     reports = answer(
         lambda settings: _list(settings, label_set),
@@ -84,13 +93,20 @@ def _of(item: snapshots.DriftLine) -> SegmentSnapshot:
     return as_record(SegmentSnapshot, item, id=item.snapshot_id, job_id=0)
 
 
-def _draw(html: Path, label_set: str | None) -> None:
+def _draw(settings: Settings, html: Path, label_set: str | None) -> int:
+    """Write a page of the newest reports, and return how many they are."""
     from segadmin_api.dashboard.drift import page
 
-    with transaction(get_settings()) as session:
+    with transaction(settings) as session:
         history = report_history(session, label_set)
     save_page(html, page(history))
-    echo(f"Drew {counted(len(history.lines), 'report')} to {html}. Open it in a browser.")
+    return len(history.lines)
+
+
+def _draw_there(client: Client, html: Path, label_set: str | None) -> int:
+    """Write the page of a server."""
+    client.save_drift_page(html, labels=label_set)
+    return len(client.list_drift(labels=label_set, limit=MOST_DRAWN).items)
 
 
 @app.command()

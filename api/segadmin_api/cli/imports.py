@@ -16,7 +16,7 @@ from segadmin_api.cli.command_line import command_line, join_words
 from segadmin_api.cli.import_report import note_several, report, report_changes
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table, terminal
 from segadmin_api.cli.proposals import NextCommands, save_mapping, show_proposal
-from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote import answer
 from segadmin_api.cli.remote_import import import_there, mapping_there, preview_there
 from segadmin_api.cli.several import expand, import_each, summarize
 
@@ -229,9 +229,8 @@ def preview(
         raise typer.BadParameter("Only --guess has a mapping to save.", param_hint="--save")
     parsed_mapping = _mapping(context)
     request = ImportRequest(table_, where, parsed_mapping, source=source, options=_options(option, query))
-    refuse_options(source=source)
     result = answer(
-        lambda settings: preview_rows(settings, request, rows), lambda client: preview_there(client, request)
+        lambda settings: preview_rows(settings, request, rows), lambda client: preview_there(client, request, rows)
     )
     if as_json:
         show_json(result.model_dump(mode="json"))
@@ -369,7 +368,6 @@ def _import(
 ) -> None:
     from segadmin.events.import_request import ImportRequest
 
-    refuse_options(source=source, again=request_fields.get("again"))
     files = expand(where)
     if name == "labels" and len(files) > 1:
         raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")

@@ -13,12 +13,13 @@ from segadmin.jobs import control, quarantine
 from segadmin.jobs.selection import JobSelection
 from segadmin.jobs.step_log import KEPT, MOST
 from segadmin.settings import get_settings
-from segadmin.storage.records import JobState, Step
+from segadmin.storage.records import JobState, QuarantinedMessage, Step
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, echo, group, nothing, show_json, table, write_page
-from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote import answer
+from segadmin_api.cli.remote_records import as_records
 from segadmin_api.cli.sources import jobs_of
 from segadmin_api.formatting import (
     JOBS,
@@ -27,6 +28,7 @@ from segadmin_api.formatting import (
     option_texts,
     option_value,
     result_lines,
+    subject,
     time_left,
     took,
     waits,
@@ -113,12 +115,15 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a job and its steps."""
-    refuse_options(out=out)
     view = jobs_of(get_settings()).view(job)
     if out is not None:
-        from segadmin_api.dashboard.jobs import page
+        from segadmin_api.dashboard.jobs import page, search_of
 
-        write_page(out, page(get_settings(), view))
+        search = answer(
+            lambda settings: search_of(settings, view.job),
+            lambda client: client.show_trials(job) if view.job.kind == "tune" else None,
+        )
+        write_page(out, page(view, search))
         return
     if as_json:
         show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
@@ -223,11 +228,14 @@ def quarantine_(
     as_json: JsonOption = False,
 ) -> None:
     """List messages from the broker that segadmin did not send; they were never run."""
-    settings = get_settings()
     if clear:
-        echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
+        deleted = answer(quarantine.clear, lambda client: client.clear_quarantined_messages().rows)
+        echo(f"Deleted {counted(deleted, 'message')}.")
         return
-    messages = quarantine.list_messages(settings, limit)
+    messages = answer(
+        lambda settings: quarantine.list_messages(settings, limit),
+        lambda client: as_records(QuarantinedMessage, client.list_quarantined_messages(limit=min(limit, 1000)).items),
+    )
     if as_json:
         show_json([message.model_dump(mode="json") for message in messages])
         return
@@ -247,6 +255,7 @@ def _facts(line: control.JobLine) -> dict[str, Any]:
     left = line.progress.seconds_left
     facts: dict[str, Any] = mask_all(line.job.model_dump(mode="json", exclude={"asked"}))
     return facts | {
+        "subject": subject(line.job),
         "progress": round(line.progress.done, 4),
         "seconds_left": None if left is None else round(left),
         "waits_for": waits_for,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
@@ -21,9 +21,6 @@ from segadmin_api.formatting import (
     membership_line,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 def print_details(line: VersionLine) -> None:
     """Print the metrics of a version and of the baselines, and how it was trained."""
@@ -40,12 +37,11 @@ def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
     has_marks = len(rows) > 1
     table(
-        f"{split} (* best)" if has_marks else split,
-        ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
+        f"{split}, {counted(rows[0].rows, 'row')}{' (* best)' if has_marks else ''}",
+        ["model", *(f">{title}" for title in HEADLINES.values())],
         [
             (
                 row.name,
-                f"{row.rows:,}",
                 *(_number(row.metrics.get(name), best[name], mark=has_marks) for name in HEADLINES),
             )
             for row in rows

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.counts import counted
+from segadmin.errors import ServerUnavailable
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import CanaryState
 from segadmin_api.cli import canaries, model_files
+from segadmin_api.cli.command_line import join_words
 from segadmin_api.cli.model_details import print_details
 from segadmin_api.cli.output import JsonOption, echo, group, nothing, save_page, show_json, table, write_page
 from segadmin_api.cli.remote import answer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from segadmin.evaluation.comparison import Comparison
     from segadmin.models.registry import Promotion
     from segadmin.workflows.follow_promotion import Followed
+    from segadmin_api.client import Client
     from segadmin_api.schemas import models
 
 #: The default file of a model card.
@@ -161,6 +164,12 @@ def promote(
 def rollback(
     labels: Labels = None,
     reason: Reason = "",
+    champion: Annotated[
+        int | None,
+        typer.Option(
+            "--from", min=1, metavar="VERSION", help="Only if this version is champion: to repeat a rollback safely."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the previous champion the champion again, and its newest snapshot current, in one transaction.
@@ -169,13 +178,35 @@ def rollback(
     """
     from segadmin.models import registry
 
+    expected = registry.ANY if champion is None else champion
     _follow(
         answer(
-            lambda settings: _complete(settings, registry.roll_back_champion(settings, labels, reason)),
-            lambda client: _followed(client.roll_back_model(champion=ANY, labels=labels, reason=reason)),
+            lambda settings: _complete(
+                settings, registry.roll_back_champion(settings, labels, reason, expected=expected)
+            ),
+            lambda client: _followed(_roll_back_there(client, champion, labels, reason)),
         ),
         as_json=as_json,
     )
+
+
+def _roll_back_there(client: Client, champion: int | None, labels: str | None, reason: str) -> models.Promotion:
+    """Roll back on a server from ``champion``, or the present one; a repetition would go back one version further.
+
+    Raises:
+        ServerUnavailable: it did not answer; the message has the command that is safe to repeat.
+    """
+    if champion is None:
+        champion = client.show_model("champion", labels=labels).id
+    try:
+        return client.roll_back_model(champion=champion, labels=labels, reason=reason)
+    except ServerUnavailable as error:
+        words = ["segadmin", "models", "rollback", "--from", str(champion)]
+        words += ["--labels", labels] if labels is not None else []
+        words += ["--reason", reason] if reason else []
+        raise ServerUnavailable(
+            f"{error} Whether version {champion} was rolled back is not known. Repeat it safely: {join_words(words)}"
+        ) from None
 
 
 def _complete(settings: Settings, promotion: Promotion) -> tuple[Promotion, Followed]:

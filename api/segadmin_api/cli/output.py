@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from segadmin.errors import ConfigurationError
 from segadmin.printable import printable, printable_json
-from segadmin_api.cli.next_commands import with_home
+from segadmin_api.cli.next_commands import with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,12 +68,12 @@ def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print ``text`` on stdout, or on stderr."""
-    typer.echo(printable(with_home(str(text))), err=err, nl=nl)
+    typer.echo(printable(with_options(str(text))), err=err, nl=nl)
 
 
 def echo_marked(mark: str, colour: str, text: str) -> None:
     """Print a coloured mark, and ``text`` behind it."""
-    typer.echo(f"{typer.style(mark, fg=colour)} {printable(with_home(text))}")
+    typer.echo(f"{typer.style(mark, fg=colour)} {printable(with_options(text))}")
 
 
 def confirm(question: str) -> None:
@@ -95,8 +95,8 @@ def _console_class() -> type[Console]:
         """A console that shows the control characters of its content, and sends only its own."""
 
         def print(self, *objects: Any, **options: Any) -> None:
-            """Print ``objects``; suggested commands have the home that was given."""
-            super().print(*(with_home(each) if isinstance(each, str) else each for each in objects), **options)
+            """Print ``objects``; suggested commands have the home or server that was given."""
+            super().print(*(with_options(each) if isinstance(each, str) else each for each in objects), **options)
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             """Return what ``renderable`` consists of."""
@@ -125,7 +125,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     from rich.table import Table
     from rich.text import Text
 
-    cells = [["" if cell is None else printable(with_home(str(cell))) for cell in row] for row in rows]
+    cells = [["" if cell is None else printable(with_options(str(cell))) for cell in row] for row in rows]
     if not cells and empty:
         echo(empty)
         return

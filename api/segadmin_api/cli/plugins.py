@@ -13,8 +13,8 @@ import typer
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
-from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
-from segadmin_api.cli.remote import answer, connected, refuse_options
+from segadmin_api.cli.output import JsonOption, UsageError, echo, group, parse_options, show_json, table
+from segadmin_api.cli.remote import answer, connected
 from segadmin_api.plugin_details import all_plugins, plugin_details
 
 if TYPE_CHECKING:
@@ -92,10 +92,12 @@ def check(
         str, typer.Argument(help="A textualizer, backbone, engine or modality, or a Python file with some.")
     ],
     option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only the plugin of this kind, if several have the name.")] = None,
 ) -> None:
     """Run the contract tests on a textualizer, a backbone, an engine or a modality."""
+    options = parse_options(option or [], "--option")
     if get_settings().server is not None:
-        _check_there(name, option)
+        _check_there(name, kind, options)
         return
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
@@ -103,20 +105,21 @@ def check(
     plugins = load_plugins(settings)
     if (broken := plugins.broken.get(str(path.resolve()), plugins.broken.get(name))) is not None:
         raise broken
-    checkable = [registration for kind in _SUITES for registration in plugins.registered[kind].values()]
+    checkable = [registration for each in _kinds(kind) for registration in plugins.registered[each].values()]
     selected = [
         registration
         for registration in checkable
         if registration.name == name or (path.suffix == ".py" and registration.distribution == path.name)
     ]
     if not selected and path.suffix == ".py":
-        raise ConfigurationError(f"{name} registers no {', '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
+        raise ConfigurationError(
+            f"{name} registers no {', '.join(_kinds(kind))}. Is its hook marked @segadmin.hookimpl?"
+        )
     if not selected:
-        registered = [each for kind in _SUITES for each in plugins.names(kind)]
-        kinds = ", ".join(list(_SUITES)[:-1]) + f" or {list(_SUITES)[-1]}"
-        raise PluginNotFound(f"There is no {kinds} {name!r}.{did_you_mean(name, registered)}{plugins.failures}")
+        registered = [each for of_kind in _kinds(kind) for each in plugins.names(of_kind)]
+        raise PluginNotFound(f"{_none(kind, name)}{did_you_mean(name, registered)}{plugins.failures}")
     for registration in selected:
-        plugin = plugins.make(registration.kind, registration.name, parse_options(option or [], "--option"))
+        plugin = plugins.make(registration.kind, registration.name, options)
         try:
             report = _SUITES[registration.kind](plugin)
         except AssertionError as error:
@@ -126,17 +129,30 @@ def check(
         echo(f"The {registration.kind} {registration.name!r} keeps its contract. {report}")
 
 
-def _check_there(name: str, option: list[str] | None) -> None:
+def _kinds(kind: str | None) -> list[str]:
+    """Return the kinds to check."""
+    if kind is not None and kind not in _SUITES:
+        raise ConfigurationError(f"There are no contract tests for a {kind}. There are for: {', '.join(_SUITES)}.")
+    return list(_SUITES) if kind is None else [kind]
+
+
+def _none(kind: str | None, name: str) -> str:
+    """Return the message that there is no such plugin."""
+    *most, last = _kinds(kind)
+    return f"There is no {', '.join(most)} or {last} {name!r}." if most else f"There is no {last} {name!r}."
+
+
+def _check_there(name: str, kind: str | None, options: dict[str, str]) -> None:
     """Run the contract tests on a server, of every kind that has a plugin of this name."""
-    refuse_options(option=option)
+    if name.endswith(".py"):
+        raise UsageError(f"{name} is a file of this machine. Check it here: unset SEGADMIN_SERVER, leave out --server.")
     with connected(get_settings()) as client:
-        items = client.list_plugins().items
-        kinds = [each.kind for each in items if each.name == name and each.kind in _SUITES]
+        items = [each for each in client.list_plugins().items if each.kind in _kinds(kind)]
+        kinds = [each.kind for each in items if each.name == name]
         if not kinds:
-            known = [each.name for each in items if each.kind in _SUITES]
-            raise PluginNotFound(f"There is no such plugin {name!r} on the server.{did_you_mean(name, known)}")
-        for kind in kinds:
-            check = client.check_plugin(kind, name)
+            raise PluginNotFound(f"{_none(kind, name)}{did_you_mean(name, [each.name for each in items])}")
+        for of_kind in kinds:
+            check = client.check_plugin(of_kind, name, options=options)
             if not check.passed:
                 raise PluginContractError(check.report.removeprefix("Error: "))
             echo(check.report)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _SERVICES = "It is about the services of one machine. Run it there."
-_WEIGHTS = "It is about the weights on one machine. Run it on the workers' machines."
 _DATABASE = "Databases are cared for where they are. Run it on a machine that has SEGADMIN_DATABASE_URL."
 #: Commands that only work on the machine itself → why, and what to do instead. All others work with ``--server`` too.
 LOCAL: dict[str, str] = {
@@ -23,9 +22,8 @@ LOCAL: dict[str, str] = {
     "db": _DATABASE,
     "backup": "It reads the files of the home. Run it on that machine.",
     "restore": "It writes the files of a home. Run it on that machine.",
-    "backbones": _WEIGHTS,
+    "backbones pull": "It downloads to the disk of one machine. Run it on the workers' machines.",
     "plugins new": "It writes a package on this machine. Unset SEGADMIN_SERVER.",
-    "jobs quarantine": "It is about the broker. Run it on a machine that has SEGADMIN_BROKER_URL.",
     "models export": "It reads the weights in the store. Run it on a machine that has the store.",
     "models import": "It writes the weights to the store. Run it on a machine that has the store.",
     "data inbox": "It is about files of the store. Run it on a machine that has the store.",
@@ -73,18 +71,6 @@ def restrict(name: str, command: Any) -> None:
         return
     for subcommand, each in getattr(command, "commands", {}).items():
         restrict(f"{name} {subcommand}", each)
-
-
-def refuse_options(**options: object) -> None:
-    """Refuse options that only work on this machine, if one is given and the settings name a server.
-
-    Raises:
-        UsageError: one is.
-    """
-    for name, value in options.items():
-        if get_settings().server is not None and value not in (None, False):
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} does not work with --server (SEGADMIN_SERVER). Run the command on that machine.")
 
 
 def _refuse(words: str, instead: str) -> NoReturn:

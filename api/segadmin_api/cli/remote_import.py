@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from segadmin.errors import DataError, SegadminError
 from segadmin_api.cli.output import terminal
 from segadmin_api.cli.remote_export import finished
@@ -33,9 +35,13 @@ def import_there(client: Client, request: ImportRequest) -> tuple[Import, bool]:
     return as_import(client.show_import(output["id"])), output["fresh"]
 
 
-def preview_there(client: Client, request: ImportRequest) -> Preview:
+def preview_there(client: Client, request: ImportRequest, rows: int) -> Preview:
     """Return what the import of a file of this machine would do on a server; errors as of :func:`import_there`."""
-    with _uploaded(client, request) as (upload, preview):
+    from segadmin.events.upload_import import PREVIEW_ROWS
+
+    if rows > PREVIEW_ROWS:
+        raise typer.BadParameter(f"A server reads at most {PREVIEW_ROWS:,} rows.", param_hint="--rows")
+    with _uploaded(client, request, rows) as (upload, preview):
         client.remove_upload(upload)
     return preview
 
@@ -50,7 +56,7 @@ def mapping_there(client: Client, path: Path | None) -> Mapping:
 
 
 @contextmanager
-def _uploaded(client: Client, request: ImportRequest) -> Iterator[tuple[str, Preview]]:
+def _uploaded(client: Client, request: ImportRequest, rows: int | None = None) -> Iterator[tuple[str, Preview]]:
     """Upload a file, choose how it is imported, and yield its id and preview; it is removed after an error."""
     from rich.progress import Progress
 
@@ -74,6 +80,9 @@ def _uploaded(client: Client, request: ImportRequest) -> Iterator[tuple[str, Pre
             source_options=request.options,
             label_set=request.label_set,
             segments=request.segments,
+            source=request.source,
+            again=request.again,
+            rows=rows,
         ).result
         if result.preview is None:
             raise DataError(result.problem)

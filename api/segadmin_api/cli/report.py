@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segadmin.counts import counted
 from segadmin.errors import ConfigurationError
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin.timezones import zone
 from segadmin_api.cli.output import JsonOption, UsageError, echo, save_page, show_json
-from segadmin_api.cli.remote import connected, refuse_options
+from segadmin_api.cli.remote import answer
+
+if TYPE_CHECKING:
+    from segadmin_api.client import Client
 
 
 class Language(StrEnum):
@@ -42,40 +46,68 @@ def report(
     """
     if html is None and charts is None and not as_json:
         raise UsageError("What to write is missing. Add --html report.html, --charts FOLDER or --json.")
-    refuse_options(charts=charts, json=as_json)
-    if get_settings().server is not None:
-        assert html is not None
-        with connected(get_settings()) as client:
-            number = client.show_snapshot(snapshot, labels=label_set).id
-            client.save_report(html, number, language=language.value, zone=timezone)
-        echo(f"Wrote the report of snapshot {number} to {html}. Open it in a browser, mail or print it.")
-        return
-    from segadmin.monitoring.snapshot_report import read_report, report_facts
-    from segadmin_api.dashboard.reader import Reader
-    from segadmin_api.dashboard.report import charts as drawn
-    from segadmin_api.dashboard.report import page
-
-    reader = Reader(language=language.value, zone=zone(timezone).key)
-    facts = read_report(get_settings(), snapshot, label_set)
-    files: list[Path] = []
-    if html is not None:
-        save_page(html, page(facts, reader=reader))
-        files.append(html)
-    if charts is not None:
-        files += _save_charts(charts, drawn(facts, reader))
+    asked = _Asked(snapshot, label_set, html, charts, language.value, timezone)
+    number, facts, files = answer(
+        lambda settings: _write(settings, asked), lambda client: _write_there(client, asked, facts=as_json)
+    )
     if as_json:
-        show_json(report_facts(facts) | {"files": [str(path) for path in files]})
+        show_json(facts | {"files": [str(path) for path in files]})
         return
     if html is not None:
-        echo(f"Wrote the report of snapshot {facts.snapshot.id} to {html}. Open it in a browser, mail or print it.")
+        echo(f"Wrote the report of snapshot {number} to {html}. Open it in a browser, mail or print it.")
     if charts is not None:
         echo(f"Wrote {counted(len(files) - (html is not None), 'chart')} to {charts}.")
 
 
-def _save_charts(folder: Path, pictures: dict[str, Any]) -> list[Path]:
-    """Write pictures as ``NAME.svg`` to a folder, which is made if it is missing."""
+@dataclass(frozen=True)
+class _Asked:
+    """Which report is written, and to which files."""
+
+    snapshot: str
+    label_set: str | None
+    html: Path | None
+    charts: Path | None
+    language: str
+    timezone: str
+
+
+#: The number of the snapshot, the report as JSON, and the files that were written.
+Written = tuple[int, dict[str, Any], list[Path]]
+
+
+def _write(settings: Settings, asked: _Asked) -> Written:
+    from segadmin.monitoring.snapshot_report import read_report, report_facts
+    from segadmin_api.dashboard.reader import Reader
+    from segadmin_api.dashboard.report import charts, page
     from segadmin_api.dashboard.svg import as_file
 
+    reader = Reader(language=asked.language, zone=zone(asked.timezone).key)
+    report = read_report(settings, asked.snapshot, asked.label_set)
+    files: list[Path] = []
+    if asked.html is not None:
+        save_page(asked.html, page(report, reader=reader))
+        files.append(asked.html)
+    if asked.charts is not None:
+        files += _save_charts(asked.charts, {name: as_file(each) for name, each in charts(report, reader).items()})
+    return report.snapshot.id or 0, report_facts(report), files
+
+
+def _write_there(client: Client, asked: _Asked, *, facts: bool) -> Written:
+    """Write the report of a server; its ``facts`` are read if they are asked for."""
+    zone(asked.timezone)
+    number = client.show_snapshot(asked.snapshot, labels=asked.label_set).id
+    form = {"language": asked.language, "zone": asked.timezone}
+    files: list[Path] = []
+    if asked.html is not None:
+        client.save_report(asked.html, number, **form)
+        files.append(asked.html)
+    if asked.charts is not None:
+        files += _save_charts(asked.charts, client.show_report_charts(number, **form).charts)
+    return number, client.show_report(number).model_dump() if facts else {}, files
+
+
+def _save_charts(folder: Path, pictures: dict[str, str]) -> list[Path]:
+    """Write pictures as ``NAME.svg`` to a folder, which is made if it is missing."""
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -84,5 +116,5 @@ def _save_charts(folder: Path, pictures: dict[str, Any]) -> list[Path]:
         ) from None
     paths = {folder / f"{name}.svg": picture for name, picture in pictures.items()}
     for path, picture in paths.items():
-        save_page(path, as_file(picture))
+        save_page(path, picture)
     return list(paths)

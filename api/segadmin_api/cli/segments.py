@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segadmin.snapshots.segment_view import SegmentMovement
     from segadmin.storage.records import SegmentDescription, SegmentSummary
     from segadmin_api.client import Client
-    from segadmin_api.schemas.segments import Description, Moved, SegmentDetails
+    from segadmin_api.schemas.segments import Description, Moved, SegmentDetails, SegmentOfLabelSet
 
 app = group("Segments: sizes, what they are for, what they are worth, and what distinguishes them.")
 Segment = Annotated[str, typer.Argument(metavar="SEGMENT", help="A segment of the current snapshot.")]
@@ -36,12 +36,9 @@ def list_(
     """List the segments of the current snapshots with their sizes, owners and descriptions."""
     from segadmin.snapshots.read import NO_SNAPSHOTS
 
-    fields = ("label_set", "snapshot", "segment", "users", "share", "confidence", "owner", "description")
     rows = answer(
         lambda settings: _list(settings, labels),
-        lambda client: [
-            {name: getattr(item, name) for name in fields} for item in client.list_segments(labels=labels).items
-        ],
+        lambda client: list(map(_row, client.list_segments(labels=labels).items)),
     )
     if as_json:
         show_json(rows)
@@ -52,7 +49,7 @@ def list_(
         [
             (
                 *(row["label_set"], row["segment"], f"{row['users']:,}"),
-                *(f"{row['share']:.1%}", f"{row['confidence']:.2f}", row["owner"], row["description"]),
+                *(f"{row['share']:.1%}", f"{row['confidence']:.2f}", *row["description"].values()),
             )
             for row in rows
         ],
@@ -75,10 +72,17 @@ def _list(settings: Settings, labels: str | None) -> list[dict[str, Any]]:
             rows += [
                 {"label_set": label_set, "snapshot": number}
                 | row.model_dump(mode="json", include={"segment", "users", "share", "confidence"})
-                | _texts(written.get(row.segment))
+                | {"description": _texts(written.get(row.segment))}
                 for row in summaries(session, number)
             ]
     return rows
+
+
+def _row(item: SegmentOfLabelSet) -> dict[str, Any]:
+    """Return a segment of the list of a server."""
+    texts = {"owner": item.description.owner, "description": item.description.description}
+    fields = ("label_set", "snapshot", "segment", "users", "share", "confidence")
+    return {name: getattr(item, name) for name in fields} | {"description": texts}
 
 
 @app.command()

@@ -37,7 +37,7 @@ from segadmin_api.cli.output import (
     table,
     terminal,
 )
-from segadmin_api.cli.remote import answer, refuse_options
+from segadmin_api.cli.remote import answer
 from segadmin_api.cli.remote_export import save_export
 from segadmin_api.cli.remote_records import as_record, as_snapshot, as_summaries
 from segadmin_api.formatting import ago
@@ -115,9 +115,9 @@ def show(
     """Show the segments of a snapshot: size, confidence, and distinctive categories."""
     if at is not None and number != "current":
         raise UsageError(f"Give the number {number} or --at, not both.")
-    refuse_options(at=at)
     snapshot, segments, report, before = answer(
-        lambda settings: _find(settings, number, at, label_set), lambda client: _find_there(client, number, label_set)
+        lambda settings: _find(settings, number, at, label_set),
+        lambda client: _find_there(client, number, at, label_set),
     )
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
@@ -139,8 +139,8 @@ def _find(settings: Settings, number: str, at: datetime | None, label_set: str |
         return snapshot, summaries(session, snapshot.id or 0), report, went_back_from(session, snapshot)
 
 
-def _find_there(client: Client, number: str, label_set: str | None) -> Found:
-    details = client.show_snapshot(number, labels=label_set)
+def _find_there(client: Client, number: str, at: datetime | None, label_set: str | None) -> Found:
+    details = client.show_snapshot(number, labels=label_set, at=at)
     try:
         report = as_record(DriftReport, client.show_drift(details.id))
     except SnapshotNotFound:  # it has no report

@@ -125,6 +125,6 @@ def view_of(details: schemas.JobDetails) -> JobView:
 
 
 def _line(job: schemas.Job) -> JobLine:
-    facts: dict[str, Any] = job.model_dump(exclude={"progress", "seconds_left", "waits_for", "steps"})
+    facts: dict[str, Any] = job.model_dump(exclude={"subject", "progress", "seconds_left", "waits_for", "steps"})
     waits_for = None if job.waits_for is None else Lock(**job.waits_for.model_dump())
     return JobLine(Job(**facts), Progress(job.progress, job.seconds_left), waits_for)

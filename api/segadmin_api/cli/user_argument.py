@@ -20,8 +20,10 @@ def suggesting(settings: Settings, user: str) -> Iterator[None]:
     try:
         yield
     except UserNotFound as error:
-        if settings.server is not None:  # it does not tell who is known
-            raise
+        if settings.server is not None:  # it does not tell who is known, and does not repeat the id
+            from segadmin.snapshots.user import unknown_user
+
+            raise UserNotFound(unknown_user(user)) from None
         from segadmin.events.similar_ids import close_ids
         from segadmin.storage.lake import Lake
 

@@ -12,7 +12,7 @@ from segadmin.errors import AccessRefused
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli import corrections, review
 from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
-from segadmin_api.cli.remote import answer, connected, refuse_options
+from segadmin_api.cli.remote import answer, connected
 from segadmin_api.cli.remote_records import as_correction, as_merge, as_record
 from segadmin_api.cli.user_argument import User, suggesting
 
@@ -38,8 +38,6 @@ def show(
     from segadmin.events.keys import show_key
     from segadmin.snapshots.user import known_at
 
-    if text:
-        refuse_options(at=at)  # a server reads the text only for its current models
     with suggesting(get_settings(), user):
         known = answer(lambda settings: _local(settings, user, text=text), lambda client: _remote(client, user))
     rows, merges, corrected = known.history, known.merges, known.corrections
@@ -124,7 +122,7 @@ def _remote(client: Client, user: str) -> _User:
 
     def read(row: Assigned) -> list[str]:
         with connected(get_settings()) as another:
-            return another.show_user_text(user, labels=row.label_set).phrases
+            return another.show_user_text(user, model=row.model_version_id).phrases
 
     known = client.show_user(user)
     rows = [as_record(Assigned, row, as_of=row.as_of.isoformat()) for row in known.history]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Generator
 from importlib.metadata import version
@@ -16,8 +17,11 @@ from segadmin_api.client.call import Answer, Call, Done
 if TYPE_CHECKING:
     import httpx
 
+log = logging.getLogger(__name__)
 #: Times that a call is sent at most, and seconds before the second time; later pauses are twice as long each.
 ATTEMPTS, FIRST_PAUSE = 5, 0.5
+#: The failed time after which that is logged.
+_NOTED = 2
 #: Longest pause that a server may ask for, in seconds.
 _LONGEST_PAUSE = 60.0
 #: Status → error where the problem names none.
@@ -51,6 +55,8 @@ def exchange(call: Call[Answer], server: str) -> Generator[float, httpx.Response
             if isinstance(reply, SegadminError):
                 raise reply
             return read(call, reply, server)
+        if attempt == _NOTED:
+            log.warning("%s is away or busy; trying again for a while", server, extra={"action": "retry"})
         attempt, pause = attempt + 1, next_pause
 
 

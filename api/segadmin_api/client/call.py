@@ -40,11 +40,12 @@ class Call(Generic[Answer]):
     file: Path | None = None  #: is sent as the body, in pieces
     progress: Progress | None = None  #: of ``file``
     out: Path | None = None  #: where the body of the answer is written; the answer is a :class:`SavedFile`
+    is_idempotent: bool = False  #: although it is a POST without a key
 
     @property
     def may_be_repeated(self) -> bool:
         """Whether sending it twice has the effect of sending it once."""
-        return self.method == "GET" or "Idempotency-Key" in self.headers
+        return self.method == "GET" or self.is_idempotent or "Idempotency-Key" in self.headers
 
 
 def part(value: object) -> str:

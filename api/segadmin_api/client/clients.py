@@ -189,7 +189,8 @@ def _check(server: str, key: str) -> str:
             f"--server={mask_url(server)!r} is no address of a server. Give one such as https://HOST:8000."
         )
     if not (key.isascii() and key.isprintable() and key.strip() == key and key):
-        raise ConfigurationError("--key is missing, or it is no key. Set SEGADMIN_KEY to one: segadmin keys create")
+        make = "segadmin keys create NAME --role operator"
+        raise ConfigurationError(f"--key is missing, or it is no key. Set SEGADMIN_KEY. Make one on the server: {make}")
     return server.rstrip("/")
 
 

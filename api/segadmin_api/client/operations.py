@@ -81,6 +81,9 @@ class Operations:
     show_plugin = Operation(server.show_plugin)
     check_plugin = Operation(server.check_plugin)
     list_backbones = Operation(server.list_backbones)
+    check_backbone = Operation(server.check_backbone)
+    list_quarantined_messages = Operation(server.list_quarantined_messages)
+    clear_quarantined_messages = Operation(server.clear_quarantined_messages)
 
     list_jobs = Operation(jobs.list_jobs)
     show_job = Operation(jobs.show_job)
@@ -125,8 +128,11 @@ class Operations:
     list_moved_users = Operation(snapshots.list_moved_users)
     list_typical_users = Operation(snapshots.list_typical_users)
     save_report = Operation(snapshots.save_report)
+    show_report = Operation(snapshots.show_report)
+    show_report_charts = Operation(snapshots.show_report_charts)
     list_drift = Operation(snapshots.list_drift)
     show_drift = Operation(snapshots.show_drift)
+    save_drift_page = Operation(snapshots.save_drift_page)
 
     list_segments = Operation(segments.list_segments)
     show_segment = Operation(segments.show_segment)

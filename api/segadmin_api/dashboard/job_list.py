@@ -12,10 +12,11 @@ from segadmin.jobs.counts import MOST
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState
 from segadmin_api.dashboard.assets import Assets
+from segadmin_api.dashboard.job_notes import subject_text
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
-from segadmin_api.formatting import subject, took
+from segadmin_api.formatting import took
 from segadmin_api.results import waits_sentence
 
 #: Failures that a page lists.
@@ -110,5 +111,5 @@ def _row(line: JobLine, reader: Reader) -> dict[str, object]:
         "done": line.progress.done,
         "took": took(job.started_at, job.finished_at),
         "error": message_text(reader.language, text_of(reader, job.error)) if job.error else "",
-        "what": subject(job.options) if waiting is None else sentence_of(reader, waiting),
+        "what": subject_text(reader, job) if waiting is None else sentence_of(reader, waiting),
     }

@@ -1,6 +1,6 @@
-"""What a running step reports about itself, in the language of the reader.
+"""What a job is about, and what a running step reports about itself, in the language of the reader.
 
-It comes in English with its numbers. The notes of built-in stages are known here; others stay as they are.
+A note comes in English with its numbers. The notes of built-in stages are known here; others stay as they are.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segadmin.storage.records import Job
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import sentence_of, text_of
+from segadmin_api.results import job_subject
 
 #: The notes of built-in stages and backbones, and their parts between commas.
 NOTES = (
@@ -72,6 +74,12 @@ def note_text(reader: Reader, note: str) -> str:
         if whole != note:
             return whole
     return ", ".join(_translated(reader, part) for part in note.split(", "))
+
+
+def subject_text(reader: Reader, job: Job) -> str:
+    """Return what a job is about, in the language of the reader."""
+    parts = (part if isinstance(part, str) else sentence_of(reader, part) for part in job_subject(job))
+    return " · ".join(parts)
 
 
 def coverage_text(reader: Reader, line: str) -> str:

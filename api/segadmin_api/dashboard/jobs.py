@@ -9,26 +9,31 @@ from segadmin.jobs.registry import offered_kinds
 from segadmin.jobs.step_log import LogLine
 from segadmin.settings import Settings
 from segadmin.storage.records import CORRECT_KIND, Job, JobState, Scope
+from segadmin.training.study import SearchSummary
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.curves import learning_curves
-from segadmin_api.dashboard.job_notes import coverage_text, note_text
+from segadmin_api.dashboard.job_notes import coverage_text, note_text, subject_text
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import name_of, render, sentence_of, served, text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
 from segadmin_api.estimates import memory
-from segadmin_api.formatting import duration, option_texts, stages, subject, took
+from segadmin_api.formatting import duration, option_texts, stages, took
 from segadmin_api.job_scopes import needed_scope, needs_admin
 from segadmin_api.results import result_sentences, waits_sentence
 
 
-def page(settings: Settings, view: JobView, *, online: bool = False, reader: Reader = ENGLISH) -> str:
+def search_of(settings: Settings, job: Job) -> SearchSummary | None:
+    """Return the hyperparameter search of a job, if it is one."""
+    has_search = job.kind == "tune" and find_spec("optuna") is not None
+    return trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
+
+
+def page(view: JobView, search: SearchSummary | None = None, *, online: bool = False, reader: Reader = ENGLISH) -> str:
     """Return the page of one job; if ``online``, it links to other pages and follows the job until it is over."""
     job, lines = view.job, stages(view)
     succeeded = job.state == JobState.SUCCEEDED
-    has_search = job.kind == "tune" and find_spec("optuna") is not None
-    search = trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
     is_for_admins = needs_admin(job.kind, {})
     waiting = None if job.state.over else waits_sentence(view)
     return render(
@@ -40,7 +45,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         refresh=online and not job.state.over,
         events=f"/v1/jobs/{job.id}/events",
         job=job,
-        subject=subject(job.options),
+        subject=subject_text(reader, job),
         figures=_figures(view, reader),
         results=_results(view, reader) if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],

@@ -240,6 +240,8 @@ def choice_of(values: Mapping[str, str], base: Choice) -> Choice:
         options,
         values.get("label_set", "").strip(),
         segments,
+        base.source,
+        base.again,
     )
 
 

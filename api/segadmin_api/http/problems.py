@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from segadmin.errors import (
+    BackboneUnavailable,
     BrokerUnavailable,
     CanaryNotFound,
     ChangedMeanwhile,
@@ -79,6 +80,7 @@ _STATUS: dict[type, HTTPStatus] = {
     ChangedMeanwhile: HTTPStatus.CONFLICT,
     DataError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BackboneUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     PluginError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -17,7 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from segadmin.errors import SegadminError
-from segadmin.events.uploads import Draft, Upload, drop_old, keep, new_upload, too_large
+from segadmin.events.uploads import Draft, Upload, drop_old, keep_once, new_upload, too_large
 from segadmin.settings import Settings
 from segadmin.storage.audit import current_actor, record
 
@@ -77,19 +77,21 @@ async def receive_upload(
     name: str = "",
     *,
     check: Callable[[Mapping[str, str]], None] = lambda _: None,
-) -> tuple[Upload, Fields]:
-    """Store the file of a request, and return it with the other fields of its form.
+    key: str | None = None,
+) -> tuple[Upload, Fields, bool]:
+    """Store the file of a request; return it with the other fields of its form, and whether it is new.
 
     Args:
         request: its body is the file itself, or a form (``multipart/form-data``) with one file.
         settings: location of the store.
         name: of the file, if the body is the file.
         check: called with the fields before the file, before anything is stored.
+        key: idempotency key; the same file with the same key is one upload.
 
     Raises:
         HTTPException: 400 if the body is no form or not complete, 413 if the file is too large, 415 if it is compressed
             by a ``Content-Encoding``, 422 if there is no file or the file has no name.
-        DataError, StorageError: see :func:`segadmin.events.uploads.new_upload`.
+        DataError, KeyReused, StorageError: see :func:`segadmin.events.uploads.keep_once`.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "The body is compressed. Send the file as it is; files such as orders.csv.gz may be.")
@@ -106,8 +108,8 @@ async def receive_upload(
             await receiver.begin(name)
             async for chunk in _chunks(request):
                 await receiver.write(chunk)
-        upload = await receiver.end()
-    return upload, receiver.fields
+        upload, created = await receiver.end(key)
+    return upload, receiver.fields, created
 
 
 @dataclass
@@ -135,15 +137,16 @@ class _Receiver:
         if len(self._waiting) >= _WRITTEN:
             await self._flush()
 
-    async def end(self) -> Upload:
-        """Make the file an upload."""
+    async def end(self, key: str | None) -> tuple[Upload, bool]:
+        """Make the file an upload; return it, and whether it is new."""
         if self.draft is None:
             raise HTTPException(422, "There is no file. Choose one.")
         await self._flush()
-        upload = await run_in_threadpool(keep, self.settings, self.draft, current_actor())
-        facts = {"bytes": upload.bytes, "sha256": upload.sha256}
-        await run_in_threadpool(record, self.settings, "uploads.add", f"upload {upload.id}", **facts)
-        return upload
+        upload, created = await run_in_threadpool(keep_once, self.settings, self.draft, current_actor(), key)
+        if created:
+            facts = {"bytes": upload.bytes, "sha256": upload.sha256}
+            await run_in_threadpool(record, self.settings, "uploads.add", f"upload {upload.id}", **facts)
+        return upload, created
 
     def discard(self) -> None:
         """Remove what was not made an upload."""

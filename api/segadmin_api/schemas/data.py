@@ -10,6 +10,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from segadmin.storage.records import Scope
 from segadmin_api.schemas.jobs import Name
 
+#: Options of a plugin as text, by name.
+Options = Annotated[dict[Name, Annotated[str, StringConstraints(max_length=2000)]], Field(max_length=50)]
+
 
 class Table(BaseModel):
     """A table of the store."""
@@ -222,6 +225,14 @@ class PluginDetails(Plugin):
     templates: dict[str, Any] | None = Field(None, description="Of a textualizer: what `--templates` can replace.")
 
 
+class PluginCheckRequest(BaseModel):
+    """With which options a plugin is checked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: Options = Field(default_factory=dict, description="Those of the plugin, as text.")
+
+
 class PluginCheck(BaseModel):
     """Whether a plugin keeps its contract."""
 
@@ -233,12 +244,44 @@ class Backbone(Plugin):
     """A registered backbone."""
 
     default_for: list[str] = Field(description="The languages whose texts it reads where none is named.")
+    problem: str | None = Field(None, description="Why it cannot be used on the machine of the server, if so.")
+
+
+class PretrainedModel(BaseModel):
+    """A pretrained model on the machine of the server."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    where: str = Field(description="Its folder.")
+    size: int = Field(description="Bytes.")
+    usable: bool = Field(description="Whether it has safetensors, the only format that is loaded.")
 
 
 class Backbones(BaseModel):
-    """The registered backbones."""
+    """The registered backbones, and the pretrained models."""
 
     items: list[Backbone]
+    models: list[PretrainedModel] = []
+
+
+class BackboneCheckRequest(BaseModel):
+    """A backbone to check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Name = Field(description="A registered name, a Hugging Face id, or a folder of the server's machine.")
+    options: Options = Field(default_factory=dict, description="Those of the backbone, as text.")
+
+
+class BackboneCheck(BaseModel):
+    """A backbone that can be used on the machine of the server."""
+
+    backbone: str
+    model: str | None = Field(description="Of the backbone `hf`.")
+    folder: str = Field(description="Of the model; empty: it has none.")
+    compared: int = Field(description="Files that are as they were pulled.")
+    notes: list[str] = Field(description="What a trial fit shows.")
 
 
 class Setting(BaseModel):
@@ -272,6 +315,26 @@ class Findings(BaseModel):
     """What `segadmin doctor` found on the machine of the server."""
 
     items: list[Finding]
+
+
+class Message(BaseModel):
+    """A message from the broker that segadmin did not send; it was never run."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    queue: str
+    reason: str = Field(description="Why it is none of segadmin's.")
+    message: str = Field(description="Its beginning.")
+    size: int = Field(description="Bytes.")
+    worker: str
+    created_at: datetime
+
+
+class Messages(BaseModel):
+    """The newest messages that were set aside, newest first."""
+
+    items: list[Message]
 
 
 class AuditEntry(BaseModel):

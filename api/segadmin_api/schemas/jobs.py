@@ -36,6 +36,7 @@ class Job(InNotebooks):
     id: int
     kind: str = Field(examples=["refresh"])
     options: dict[str, Any] = Field(description="As `segadmin enqueue` takes them, completed by the defaults.")
+    subject: str = Field("", description="What it is about: the model and the labels, the file or the snapshot.")
     state: JobState
     priority: int
     idempotency_key: str | None

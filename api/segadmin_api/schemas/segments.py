@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from segadmin.snapshots.segment_profile import SegmentProfile
 from segadmin.storage.records import MAX_DESCRIPTION, MAX_OWNER
+from segadmin_api.schemas.shown import InNotebooks
 from segadmin_api.schemas.snapshots import Segment
 
 #: Lines of text: no other control characters.
@@ -77,15 +78,26 @@ class SegmentCalibration(BaseModel):
     bins: list[CalibrationBin]
 
 
-class ProfiledSegment(Segment):
-    """A segment of the current snapshot, with what distinguishes it."""
+class SegmentOfLabelSet(Segment):
+    """A segment of the current snapshot of a label set."""
 
     label_set: str
     snapshot: int
+    description: Description
+
+
+class Segments(InNotebooks):
+    """The segments of the current snapshots."""
+
+    items: list[SegmentOfLabelSet]
+
+
+class ProfiledSegment(SegmentOfLabelSet):
+    """A segment of the current snapshot, with what distinguishes it."""
+
     as_of: datetime
     model_version_id: int
     profile: SegmentProfile | None = Field(description="`null`: the snapshot is of a release without profiles.")
-    description: Description
 
 
 class ProfiledSegments(BaseModel):

@@ -74,21 +74,6 @@ class SnapshotDetails(Snapshot):
     segments: list[Segment]
 
 
-class SegmentOfLabelSet(Segment):
-    """A segment of the current snapshot of a label set."""
-
-    label_set: str
-    snapshot: int
-    owner: str = Field("", description="A person or a team.")
-    description: str = Field("", description="What it is for.")
-
-
-class Segments(InNotebooks):
-    """The segments of the current snapshots."""
-
-    items: list[SegmentOfLabelSet]
-
-
 class Movement(BaseModel):
     """Users who moved from one segment to another for the same reason."""
 
@@ -120,6 +105,26 @@ class SnapshotDiff(InNotebooks):
     segments: list[str]
     matrix: list[Cell]
     movements: list[Movement]
+
+
+class Report(BaseModel):
+    """What the report of a snapshot holds; nothing in it is about a single user."""
+
+    snapshot: dict[str, Any]
+    segments: list[dict[str, Any]]
+    trend: dict[str, Any] = Field(description="Users of each segment in this snapshot and those before.")
+    movement: list[dict[str, Any]] = Field(
+        description="Users by segment before and after; empty: there is none before."
+    )
+    model: dict[str, Any] = Field(description="The model version, and how often it is right on its test rows.")
+    drift: dict[str, Any] | None
+
+
+class ReportCharts(BaseModel):
+    """The charts of the report of a snapshot."""
+
+    snapshot: int
+    charts: dict[str, str] = Field(description="Name → SVG.")
 
 
 class MovedUser(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from segadmin.events.profile import Profile
-from segadmin.events.upload_import import UploadPreview
+from segadmin.events.upload_import import PREVIEW_ROWS, UploadPreview
 from segadmin_api.schemas.jobs import Name
 
 #: A mapping in TOML; the longest one that ships with segadmin has some thousand characters.
@@ -23,6 +23,8 @@ class Choice(BaseModel):
     source_options: dict[str, str] = Field(description="How the file is read, such as `encoding`.")
     label_set: str = Field(description="For labels: the name of the set.")
     segments: list[str] = Field(description="For labels: the segments in order; empty: as they occur.")
+    source: str | None = Field(None, description="The source plugin that reads the file; `null`: by its suffix.")
+    again: bool = Field(False, description="Import even if the same file was imported before.")
 
 
 class Upload(BaseModel):
@@ -68,6 +70,9 @@ class PreviewRequest(BaseModel):
         "", description="For labels: the name of the set."
     )
     segments: list[Name] = Field(default_factory=list, max_length=1000, description="For labels: in order.")
+    source: Name | None = Field(None, description="The source plugin that reads the file; `null`: by its suffix.")
+    again: bool = Field(False, description="Import even if the same file was imported before.")
+    rows: int = Field(PREVIEW_ROWS, ge=1, le=PREVIEW_ROWS, description="Rows to read from the start.")
 
 
 class Mapping(BaseModel):

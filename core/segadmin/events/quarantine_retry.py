@@ -10,7 +10,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.import_records import find_import
 from segadmin.events.quarantine import as_file, find_rows
-from segadmin.events.uploads import Choice, Replaced, Upload, choose, keep, new_upload
+from segadmin.events.uploads import Choice, Replaced, Upload, keep_once, new_upload
 from segadmin.settings import Settings
 from segadmin.storage.audit import current_actor, record
 from segadmin.storage.records import Import
@@ -19,14 +19,18 @@ from segadmin.storage.records import Import
 _BATCH, _MOST_BYTES = 50_000, 2**40
 
 
-def upload_rows(settings: Settings, number: int, reason: str | None = None) -> Upload:
+def upload_rows(
+    settings: Settings, number: int, reason: str | None = None, key: str | None = None
+) -> tuple[Upload, bool]:
     """Return an upload of the rows of an import that are in quarantine, with the mapping of that import.
 
     Once it is imported, they are deleted from quarantine; those that are wrong again are there under the new import.
+    With the idempotency ``key`` of an earlier one that is not imported yet, that is returned, and ``False``.
 
     Raises:
         ImportNotFound: there is no such import.
         DataError: it has no such rows in quarantine, or their mapping cannot be used again.
+        KeyReused: another upload has this key.
         StorageError: the store cannot be written.
     """
     imported = find_import(settings, number)
@@ -38,10 +42,14 @@ def upload_rows(settings: Settings, number: int, reason: str | None = None) -> U
     with new_upload(settings, f"quarantine-{number}.jsonl", _MOST_BYTES) as draft:
         for start in range(0, file.height, _BATCH):
             draft.write(_lines(file.slice(start, _BATCH)))
-        upload = keep(settings, draft, current_actor(), Replaced(number, reason))
-    record(settings, "data.quarantine.retry", f"import {number}", reason=reason, rows=rows.height)
-    table, _, label_set = imported.table.partition(":")
-    return choose(settings, upload, Choice(table, _mapping(imported), label_set=label_set))
+        table, _, label_set = imported.table.partition(":")
+        choice = Choice(table, _mapping(imported), label_set=label_set)
+        upload, created = keep_once(
+            settings, draft, current_actor(), key, choice=choice, replaced=Replaced(number, reason)
+        )
+    if created:
+        record(settings, "data.quarantine.retry", f"import {number}", reason=reason, rows=rows.height)
+    return upload, created
 
 
 def _mapping(imported: Import) -> dict[str, Any]:

@@ -70,8 +70,9 @@ def request_of(settings: Settings, upload: Upload, choice: Choice) -> ImportRequ
         choice.table,
         str(upload_path(settings, upload)),
         mapping,
-        source=_source_name(settings, upload, mapping),
+        source=_source_name(settings, upload, mapping, choice.source),
         options=dict(choice.options),
+        again=choice.again,
         label_set=label_set,
         segments=choice.segments,
     )
@@ -79,11 +80,14 @@ def request_of(settings: Settings, upload: Upload, choice: Choice) -> ImportRequ
     return request
 
 
-def _source_name(settings: Settings, upload: Upload, mapping: Mapping) -> str:
-    """Return the source that reads an upload: by the suffix of the file, else that of the mapping."""
+def _source_name(settings: Settings, upload: Upload, mapping: Mapping, chosen: str | None) -> str:
+    """Return the source that reads an upload: the chosen one, else by the suffix of the file, else the mapping's."""
     plugins, path = load_plugins(settings), str(upload_path(settings, upload))
     of_files = {name: source.suffixes for name, source in plugins.classes("source") if source.suffixes}
-    name = plugins.choose("source", lambda source: source.takes(path)) or mapping.source.name
+    if chosen is not None and chosen not in of_files:
+        plugins.find("source", chosen)
+        raise ConfigurationError(f"The source {chosen!r} reads no uploaded file. Those that do: {', '.join(of_files)}.")
+    name = chosen or plugins.choose("source", lambda source: source.takes(path)) or mapping.source.name
     if name is None or name not in of_files:
         suffixes = sorted({suffix for each in of_files.values() for suffix in each})
         raise DataError(
@@ -93,13 +97,13 @@ def _source_name(settings: Settings, upload: Upload, mapping: Mapping) -> str:
     return name
 
 
-def preview_upload(settings: Settings, upload: Upload, choice: Choice) -> UploadPreview:
+def preview_upload(settings: Settings, upload: Upload, choice: Choice, rows: int = PREVIEW_ROWS) -> UploadPreview:
     """Return what the import of an upload would do; a file or a choice that cannot be read is no error here."""
     columns: list[str] = []
     try:
         request = request_of(settings, upload, choice)
         columns = _columns(settings, request)
-        return UploadPreview(columns=columns, preview=_shortened(preview(settings, request, PREVIEW_ROWS)))
+        return UploadPreview(columns=columns, preview=_shortened(preview(settings, request, rows)))
     except pl.exceptions.PanicException as error:  # a damaged file can make a decoder fail in any way
         return UploadPreview(columns=columns, problem=f"{upload.name} cannot be read: {str(error).splitlines()[0]}.")
     except SegadminError as error:

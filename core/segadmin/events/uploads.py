@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from segadmin.errors import DataError, StorageError, UploadNotFound, UploadTooLarge
+from segadmin.errors import DataError, KeyReused, StorageError, UploadNotFound, UploadTooLarge
 from segadmin.files import make_folder, replace_text, sync
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
@@ -54,6 +54,8 @@ class Choice:
     options: dict[str, str] = field(default_factory=dict)  #: of the source
     label_set: str = ""  #: for labels
     segments: tuple[str, ...] = ()  #: for labels: their order
+    source: str | None = None  #: that reads the file; default: by its suffix
+    again: bool = False  #: import even if the same file was imported before
 
     @property
     def digest(self) -> str:
@@ -74,6 +76,7 @@ class Upload:
     actor: str  #: who uploaded it
     choice: Choice = field(default_factory=Choice)
     replaced: Replaced | None = None
+    key: str | None = None  #: of idempotency
 
     @property
     def expires_at(self) -> datetime:
@@ -185,23 +188,78 @@ def new_upload(settings: Settings, name: str, most: int) -> Iterator[Draft]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(settings: Settings, draft: Draft, actor: str, replaced: Replaced | None = None) -> Upload:
-    """Make a complete draft an upload.
+def keep(settings: Settings, draft: Draft, actor: str) -> Upload:
+    """Make a complete draft an upload, see :func:`keep_once`."""
+    return keep_once(settings, draft, actor, None)[0]
+
+
+def keep_once(
+    settings: Settings,
+    draft: Draft,
+    actor: str,
+    key: str | None,
+    *,
+    choice: Choice | None = None,
+    replaced: Replaced | None = None,
+) -> tuple[Upload, bool]:
+    """Make a complete draft an upload; of the drafts with one key, only the first.
+
+    Args:
+        settings: location of the store.
+        draft: the complete file.
+        actor: who uploaded it.
+        key: idempotency key; ``None``: a new one.
+        choice: how it is to be imported, as far as that is known.
+        replaced: rows in quarantine that its import replaces.
+
+    Returns:
+        The upload, and whether it is new.
 
     Raises:
         DataError: it is empty.
+        KeyReused: another upload that waits has this key.
         StorageError: the store cannot be written.
     """
     if not draft.bytes:
         raise DataError(f"{draft.name} is empty. Choose a file with rows.")
     draft.close()
-    upload = Upload(secrets.token_hex(16), draft.name, draft.bytes, draft.sha256, utcnow(), actor, replaced=replaced)
+    number = _id_of(key, draft, replaced)
+    facts = (number, draft.name, draft.bytes, draft.sha256, utcnow(), actor)
+    upload = Upload(*facts, choice=choice or Choice(), replaced=replaced, key=key)
+    _check_key(settings, upload)
     with _writing(draft.folder):
         sync(draft.folder / _FOLDER / draft.name)
         _put_facts(settings, draft.folder, upload)
-        draft.folder.rename(uploads_folder(settings) / upload.id)
+        try:
+            draft.folder.rename(uploads_folder(settings) / upload.id)
+        except OSError:
+            earlier = None if key is None else _read(uploads_folder(settings) / upload.id / _FACTS)
+            if earlier is None:
+                raise
+            return earlier, False
         sync(uploads_folder(settings))
-    return upload
+    return upload, True
+
+
+def _id_of(key: str | None, draft: Draft, replaced: Replaced | None) -> str:
+    """Return the id of an upload: of the same request with the same key, the same. Its import is one job."""
+    if key is None:
+        return secrets.token_hex(16)
+    request = json.dumps([key, draft.name, draft.sha256, replaced and asdict(replaced)])
+    return hashlib.blake2b(request.encode(), digest_size=16).hexdigest()
+
+
+def _check_key(settings: Settings, upload: Upload) -> None:
+    """Check that no other upload has the key of this one.
+
+    Raises:
+        KeyReused: one has.
+    """
+    for other in list_uploads(settings) if upload.key is not None else ():
+        if other.key == upload.key and other.id != upload.id:
+            raise KeyReused(
+                f"The key {upload.key!r} belongs to another upload, of {other.name}. Nothing was stored. Take another."
+            )
 
 
 def choose(settings: Settings, upload: Upload, choice: Choice) -> Upload:

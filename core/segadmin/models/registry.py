@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
+from shlex import quote
 
 from sqlmodel import Session, col, select
 
@@ -12,7 +13,7 @@ from segadmin.errors import DataError, JobError, Stale
 from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
-from segadmin.models.canary import end_with_champion
+from segadmin.models.canary import end_with_champion, running_canary
 from segadmin.models.champion_changes import champion_change
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
@@ -81,6 +82,7 @@ def roll_back_champion(
         StorageError: the folder of the one before is missing or damaged.
     """
     with reading(settings) as session:
+        _check_expected(session, find_version(session, "champion", label_set).label_set, expected)
         _check_folder(settings, champion_before(session, label_set))
     with transaction(settings) as session:
         changed = _change(session, champion_before(session, label_set), "models.rollback", reason, expected)
@@ -109,9 +111,18 @@ def champion_before(session: Session, label_set: str | None) -> ModelVersion:
     if before is None:
         raise DataError(
             f"Version {current.id} is the first champion of {current.label_set!r}: there is none to go back to. "
-            "Promote another: segadmin models promote VERSION"
+            f"{_instead(session, current.label_set)}"
         )
     return before
+
+
+def _instead(session: Session, label_set: str) -> str:
+    """Return what to do where there is no champion to go back to: a canary may be what is to be taken back."""
+    canary = running_canary(session, label_set)
+    if canary is None:
+        return "Promote another: segadmin models promote VERSION"
+    stop = f"segadmin models canary stop --labels {quote(label_set)}"
+    return f"A canary of version {canary.challenger_id} scores {canary.share:.1%} of the users. Stop it: {stop}"
 
 
 def _check_folder(settings: Settings, version: ModelVersion) -> None:
@@ -164,13 +175,7 @@ def make_champion(session: Session, version: ModelVersion, *, expected: int | No
 
 def _change(session: Session, version: ModelVersion, action: str, reason: str, expected: int | None) -> Promotion:
     assert version.id is not None
-    before = pointed(session, champion(version.label_set))
-    if expected not in {ANY, before}:
-        change = champion_change(session, version.label_set)
-        raise Stale(
-            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more"
-            f"{f' ({change})' if change else ''}. Look at it and decide again: segadmin models list"
-        )
+    before = _check_expected(session, version.label_set, expected)
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")
     _refuse_while_changing(session, version.label_set)
@@ -193,6 +198,22 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str, e
     facts = {"before": before, "after": version.id, "snapshot": changed.snapshot}
     session.add(entry(action, f"model {version.id}", reason=reason, **facts))
     return changed
+
+
+def _check_expected(session: Session, label_set: str, expected: int | None) -> int | None:
+    """Return the champion of a label set.
+
+    Raises:
+        Stale: it is another one than ``expected``.
+    """
+    before = pointed(session, champion(label_set))
+    if expected not in {ANY, before}:
+        change = champion_change(session, label_set)
+        raise Stale(
+            f"The champion of {label_set!r} is {_named(before)}, and not {_named(expected)} any more"
+            f"{f' ({change})' if change else ''}. Look at it and decide again: segadmin models list"
+        )
+    return before
 
 
 def _named(version: int | None) -> str:

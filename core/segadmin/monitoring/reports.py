@@ -64,6 +64,10 @@ def list_reports(
     return session.exec(query.order_by(col(DriftReport.snapshot_id).desc()).limit(limit)).all()
 
 
+#: Reports that a page of them has.
+MOST_DRAWN = 100
+
+
 @dataclass(frozen=True)
 class ReportHistory:
     """Reports with their snapshots, newest first, and what was measured of these snapshots."""
@@ -72,7 +76,7 @@ class ReportHistory:
     measured: Mapping[int, Mapping[str, Any]]  #: snapshot → metrics
 
 
-def report_history(session: Session, label_set: str | None = None, limit: int = 100) -> ReportHistory:
+def report_history(session: Session, label_set: str | None = None, limit: int = MOST_DRAWN) -> ReportHistory:
     """Return the ``limit`` newest reports."""
     lines = list_reports(session, label_set, limit)
     return ReportHistory(lines, _measured_metrics(session, [report.snapshot_id for report, _ in lines]))

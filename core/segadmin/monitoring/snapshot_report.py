@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from segadmin.models.card import ModelCard, card_of
 from segadmin.models.versions import VersionLine, evaluations_of
 from segadmin.monitoring.reports import newest_report
@@ -107,7 +109,7 @@ def report_facts(report: SnapshotReport) -> dict[str, Any]:
     return {
         "snapshot": snapshot.model_dump(mode="json") | {"current": report.is_current},
         "segments": [row.model_dump(mode="json", exclude={"id", "snapshot_id"}) for row in report.segments],
-        "trend": asdict(report.trend),
+        "trend": to_jsonable_python(report.trend),
         "movement": [
             {"before": before, "after": after, "users": users} for (before, after), users in report.matrix.items()
         ],

@@ -81,8 +81,12 @@ def describe(
 def description_of(session: Session, label_set: str, segment: str) -> SegmentDescription:
     """Return the version that holds; of a segment that nobody has described, an empty one of revision 0."""
     newest = next(iter(descriptions_of(session, label_set, segment, limit=1)), None)
-    empty = SegmentDescription(label_set=label_set, segment=segment, revision=0, description="", owner="", actor="")
-    return newest or empty
+    return newest or no_description(label_set, segment)
+
+
+def no_description(label_set: str, segment: str) -> SegmentDescription:
+    """Return the empty description of a segment that nobody has described."""
+    return SegmentDescription(label_set=label_set, segment=segment, revision=0, description="", owner="", actor="")
 
 
 def descriptions_of(

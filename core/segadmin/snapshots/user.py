@@ -83,7 +83,12 @@ def find_user(settings: Settings, user_id: str) -> int:
     for key in candidates:
         if key in known_keys or key in merged.into:
             return merged.root(key)
-    raise UserNotFound(
+    raise UserNotFound(unknown_user(user_id))
+
+
+def unknown_user(user_id: str) -> str:
+    """Return the message that there is no such user."""
+    return (
         f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
     )

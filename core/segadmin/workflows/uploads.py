@@ -32,6 +32,7 @@ class ImportUpload(Request):
         pattern="^[0-9a-f]{32}$", description="The upload, as `GET /v1/uploads` lists it."
     )
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Digest of its content.")
+    name: str = Field("", max_length=200, description="What the file is called.")
     table: Literal["events", "items", "labels"] = Field("events", description="What to import.")
     mapping: Annotated[Mapping, Option(metavar="FILE.toml", read=Mapping.read)] = Field(
         Mapping(), description="The mapping (columns, kinds, units, rules)."
@@ -39,6 +40,8 @@ class ImportUpload(Request):
     source_options: Annotated[dict[str, str], Option("source-option")] = Field({}, description="Option of the source.")
     label_set: str = Field("", description="The name of the label set, for labels.")
     segments: tuple[str, ...] = Field((), description="The segments in order, for labels.")
+    source: Annotated[str | None, Option(default="by suffix")] = Field(None, description="Source plugin to read with.")
+    again: bool = Field(False, description="Import even if the same file was imported before.")
     replaced_import: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Then delete the rows of this import from quarantine."
     )
@@ -55,7 +58,8 @@ class ImportUpload(Request):
     def choice(self) -> Choice:
         """How the upload is to be imported."""
         mapping = self.mapping.model_dump(mode="json", exclude_defaults=True)
-        return Choice(self.table, mapping, dict(self.source_options), self.label_set, self.segments)
+        options = dict(self.source_options)
+        return Choice(self.table, mapping, options, self.label_set, self.segments, self.source, self.again)
 
 
 def request_options(upload: Upload) -> dict[str, Any]:
@@ -64,11 +68,14 @@ def request_options(upload: Upload) -> dict[str, Any]:
     options: dict[str, Any] = {
         "upload": upload.id,
         "sha256": upload.sha256,
+        "name": upload.name,
         "table": choice.table,
         "mapping": choice.mapping,
         "source_options": choice.options,
         "label_set": choice.label_set,
         "segments": list(choice.segments),
+        "source": choice.source,
+        "again": choice.again,
     }
     if replaced is not None:
         options |= {"replaced_import": replaced.import_id, "replaced_reason": replaced.reason}
@@ -114,7 +121,7 @@ def import_upload(attempt: Attempt) -> StageResult:
     from segadmin.storage.store import open_store
 
     request, settings = ImportUpload.model_validate(attempt.options), attempt.settings
-    record = _imported_before(settings, request) if attempt.number > 1 else None
+    record = _imported_before(attempt, request) if attempt.number > 1 else None
     fresh = record is not None
     if record is None:
         wanted = request_of(settings, find_upload(settings, request.upload), request.choice)
@@ -128,18 +135,29 @@ def import_upload(attempt: Attempt) -> StageResult:
     return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 
 
-def _imported_before(settings: Settings, request: ImportUpload) -> Import | None:
-    """Return the import of an earlier attempt that had removed the upload and was killed before it could say so."""
+def _imported_before(attempt: Attempt, request: ImportUpload) -> Import | None:
+    """Return the import of an earlier attempt that was killed before it could say so.
+
+    It had removed the upload; or the upload is to be imported again, and was by this job.
+    """
+    table = f"labels:{request.label_set or 'default'}" if request.table == "labels" else request.table
+    imports = select(Import).where(
+        Import.sha256 == request.sha256, Import.table == table, Import.state == ImportState.SUCCEEDED
+    )
+    with reading(attempt.settings) as session:
+        if not _is_gone(attempt.settings, request.upload):
+            if not request.again:
+                return None
+            imports = imports.where(col(Import.created_at) >= session.get_one(Job, attempt.job_id).created_at)
+        return session.exec(imports.order_by(col(Import.id).desc()).limit(1)).first()
+
+
+def _is_gone(settings: Settings, upload: str) -> bool:
     try:
-        find_upload(settings, request.upload)
+        find_upload(settings, upload)
     except UploadNotFound:
-        table = f"labels:{request.label_set or 'default'}" if request.table == "labels" else request.table
-        imports = select(Import).where(
-            Import.sha256 == request.sha256, Import.table == table, Import.state == ImportState.SUCCEEDED
-        )
-        with reading(settings) as session:
-            return session.exec(imports.order_by(col(Import.id).desc()).limit(1)).first()
-    return None
+        return True
+    return False
 
 
 def _drop_replaced(settings: Settings, replaced: Replaced, record: Import) -> None:

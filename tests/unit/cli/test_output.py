@@ -128,6 +128,21 @@ def test_suggested_commands_have_the_home_that_was_given(
     assert '  "next": "segadmin jobs list"' in lines
 
 
+def test_suggested_commands_have_the_server_that_was_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_commands, "_replacement", None)
+    next_commands.remember_server(
+        "http://me:secret@shop:8400", ["jobs", "db", "keys", "models"], ["db", "models export"]
+    )
+    echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin db upgrade")
+    echo("Make a key: segadmin keys create NAME; see: segadmin keys list")
+    server = "segadmin --server 'http://me:***@shop:8400'"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == (f"Next: {server} jobs list; {server} models show 1; segadmin models export 1; segadmin db upgrade")
+    assert second == f"Make a key: segadmin keys create NAME; see: {server} keys list"
+
+
 @pytest.mark.parametrize(
     ("given", "moment"),
     [

@@ -682,7 +682,7 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "import.html": _import,
     "imports.html": lambda _, text: data.imports_page([an_import(text)], Reader(), older=1),
     "export.html": _export,
-    "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
+    "job.html": lambda settings, text: jobs.page(a_job(text), online=True),
     "job_logs.html": _job_logs,
     "jobs.html": _jobs,
     "jobs_done.html": _jobs_done,

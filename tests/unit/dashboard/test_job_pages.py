@@ -15,13 +15,13 @@ from segadmin.settings import Settings
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 from segadmin_api.dashboard import job_list, jobs
 from segadmin_api.dashboard.job_list import JobList
-from segadmin_api.dashboard.job_notes import NOTES, coverage_text, note_text
+from segadmin_api.dashboard.job_notes import NOTES, coverage_text, note_text, subject_text
 from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
 from segadmin_api.estimates import estimate_sentences, memory
-from segadmin_api.formatting import result_lines, stages, waits
+from segadmin_api.formatting import result_lines, stages, subject, waits
 
 CHINESE = Reader(language="zh")
 
@@ -53,6 +53,28 @@ def test_no_note_is_taken_for_another() -> None:
     for text in NOTES:
         values = dict.fromkeys(re.findall(r"%\((\w+)\)s", text), "7")
         assert note_text(CHINESE, text % values if values else text) == text_of(CHINESE, text, **values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "english", "chinese"),
+    [
+        ("export", {"snapshot": 5, "segment": "high"}, "snapshot 5 · high", "快照 5 · high"),
+        (
+            "export",
+            {"snapshot": 5, "moved_since": 4, "after": "left"},
+            "snapshot 5 · who moved since snapshot 4 · * → left",
+            "快照 5 · 自快照 4 以来换了分群的用户 · * → left",
+        ),
+        ("ingest", {"where": "/srv/in/a.csv", "table": "events"}, "events · a.csv", "events · a.csv"),
+        ("ingest", {"where": "redis://:key@host/0", "table": "events"}, *["events · redis://:***@host/0"] * 2),
+        ("import-upload", {"name": "b.csv", "table": "labels", "label_set": "vip"}, *["labels · b.csv · vip"] * 2),
+        ("refresh", {"model": "champion", "labels": "vip"}, "champion · vip", "champion · vip"),
+        ("compact", {}, "", ""),
+    ],
+)
+def test_a_job_says_what_it_is_about(kind: str, options: dict[str, object], english: str, chinese: str) -> None:
+    job = Job(kind=kind, options=options)
+    assert (subject(job), subject_text(ENGLISH, job), subject_text(CHINESE, job)) == (english, english, chinese)
 
 
 def test_what_is_wrong_with_a_field_is_translated() -> None:
@@ -95,7 +117,7 @@ def test_a_stage_stands_to_the_right_of_those_before_it() -> None:
 
 
 def test_the_page_of_a_job_is_in_the_language_of_the_reader(settings: Settings) -> None:
-    english, chinese = (jobs.page(settings, a_view(), online=True, reader=reader) for reader in (ENGLISH, CHINESE))
+    english, chinese = (jobs.page(a_view(), online=True, reader=reader) for reader in (ENGLISH, CHINESE))
     assert "waits for job 6, which is changing the model of &#39;spend3&#39;" in english
     assert waits(a_view()) == "waits for job 6, which is changing the model of 'spend3'"
     assert "等待任务 6，它正在更改 &#39;spend3&#39; 的模型" in chinese
@@ -115,7 +137,7 @@ def test_results_are_sentences_in_both_languages(settings: Settings) -> None:
         "Snapshot 3 has 1 user: 12 scored (12 new events), 228 carried forward, 1,200 moved to another segment. "
         "See it: segadmin snapshots show 3"
     ]
-    assert "快照 3 有 1 名用户" in jobs.page(settings, done, online=True, reader=CHINESE)
+    assert "快照 3 有 1 名用户" in jobs.page(done, online=True, reader=CHINESE)
 
 
 def test_filters_are_in_the_links() -> None:

@@ -139,7 +139,8 @@ def test_an_empty_store_has_all_pages(settings: Settings) -> None:
     assert "No trial has finished yet" in search_page.page(1, load_summary(settings, 1))
     with transaction(settings) as session:
         session.add(Job(kind="tune"))
-    page = jobs.page(settings, control.view(settings, 1))
+    view = control.view(settings, 1)
+    page = jobs.page(view, jobs.search_of(settings, view.job))
     assert "No options were set" in page
     assert "No trial has finished yet" in page
     with pytest.raises(DataError) as no_champion:
@@ -150,14 +151,14 @@ def test_an_empty_store_has_all_pages(settings: Settings) -> None:
 
 
 def test_a_job_page_shows_the_state_of_the_job(settings: Settings) -> None:
-    failed = jobs.page(settings, a_job("out of memory"), online=True)
+    failed = jobs.page(a_job("out of memory"), online=True)
     assert "out of memory" in failed
     assert "segadmin jobs retry 7" in failed
     assert 'http-equiv="refresh"' not in failed
-    waiting = jobs.page(settings, a_job("spend", JobState.QUEUED), online=True)
+    waiting = jobs.page(a_job("spend", JobState.QUEUED), online=True)
     assert "waits for job 6, which is changing the champion of &#39;spend&#39;" in waiting
     assert 'http-equiv="refresh"' in waiting
-    kept = jobs.page(settings, a_job("spend", JobState.QUEUED))
+    kept = jobs.page(a_job("spend", JobState.QUEUED))
     assert "<nav>" not in kept and 'http-equiv="refresh"' not in kept
 
 
@@ -165,7 +166,7 @@ def test_the_reason_of_the_gate_is_escaped(settings: Settings) -> None:
     done = a_job("spend", JobState.SUCCEEDED)
     verdict = {"promoted": True, "model_version_id": 3, "reason": HOSTILE}
     gate = done.steps[0].model_copy(update={"stage": "gate", "result": verdict})
-    page = Parsed(jobs.page(settings, replace(done, steps=[gate]), online=True))
+    page = Parsed(jobs.page(replace(done, steps=[gate]), online=True))
     assert f"Version 3 is champion: {HOSTILE}." in "".join(page.texts)
     assert ("href", "/models/3") in page.attributes
     assert page.tags.count("script") == 2, "our own"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segadmin.errors import ConfigurationError, DataError, NameTaken, UploadNotFound, UploadTooLarge
+from segadmin.errors import ConfigurationError, DataError, KeyReused, NameTaken, UploadNotFound, UploadTooLarge
 from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.mapping import Mapping
 from segadmin.events.saved_mappings import list_mappings, mapping_text, parse_mapping, read_mapping, save_mapping
@@ -26,6 +27,7 @@ from segadmin.events.uploads import (
     drop_old,
     find_upload,
     keep,
+    keep_once,
     list_uploads,
     new_upload,
     plain_name,
@@ -142,6 +144,21 @@ def test_the_import_removes_the_upload_and_is_the_same_after_a_kill(store: Setti
         import_upload(Attempt(store, 1, "import-upload", options, 1, "ingest", range(0), number=1, token=1))
 
 
+def test_an_import_of_the_same_file_again_is_one_after_a_kill(store: Settings, tmp_path: Path) -> None:
+    imported(store)
+    upload = choose(store, an_upload(store), Choice(again=True))
+    job = ask_for_import(store, lambda _: None, upload).job
+    shutil.copytree(uploads_folder(store), tmp_path / "uploads")
+    attempts = [
+        Attempt(store, job.id or 0, job.kind, job.options, 1, "ingest", range(0), number=n, token=n) for n in (1, 2)
+    ]
+    first = import_upload(attempts[0]).output
+    shutil.copytree(tmp_path / "uploads", uploads_folder(store), dirs_exist_ok=True)  # killed before it removed that
+    second = import_upload(attempts[1]).output
+    assert first is not None and second is not None
+    assert (first.as_json()["id"], second.as_json()["id"]) == (2, 2)
+
+
 def test_an_import_is_asked_for_once_until_it_fails(store: Settings) -> None:
     upload = an_upload(store, b"user,kind,item,at\nu,view,i,never\n")
     first = ask_for_import(store, lambda _: None, upload)
@@ -227,3 +244,21 @@ def test_the_fields_of_the_form_are_the_choice(store: Settings) -> None:
     ):
         with pytest.raises((ConfigurationError, DataError), match=problem):
             choice_of({**values, field: value}, choice)
+
+
+def test_one_request_with_one_key_is_one_upload(store: Settings) -> None:
+    def put(content: bytes, key: str) -> tuple[Upload, bool]:
+        with new_upload(store, "a.csv", 2**20) as draft:
+            draft.write(content)
+            return keep_once(store, draft, "me", key)
+
+    first, is_new = put(b"user\n1", "nightly")
+    assert is_new
+    assert put(b"user\n1", "nightly") == (first, False)
+    with pytest.raises(KeyReused, match=r"'nightly' belongs to another upload, of a\.csv"):
+        put(b"user\n2", "nightly")
+    assert put(b"user\n1", "other")[0].id != first.id
+    assert len(list(uploads_folder(store).iterdir())) == 2, "no draft is left"
+    remove_upload(store, first.id)
+    later, is_new = put(b"user\n2", "nightly")
+    assert (is_new, later.id != first.id) == (True, True), "its import is another job"

@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import select, update
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import PluginError, StorageError
+from segadmin.errors import DataError, PluginError, StorageError
 from segadmin.files import folder_digest
 from segadmin.models.aliases import champion, current_snapshot, pointed
 from segadmin.models.canary import CanaryShare, list_canaries, stop_canary
@@ -207,6 +207,13 @@ def test_a_promotion_by_hand_ends_it_and_a_rollback_takes_all_of_it_back(shop: S
     back = roll_back_champion(shop)
     assert (back.champion, back.snapshot) == (1, 1), "snapshot 2 holds users whom version 2 scored"
     assert rows_of(shop, 1)["model_version_id"].unique().to_list() == [1]
+
+
+def test_a_rollback_of_the_first_champion_points_to_the_canary(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    stop = f"A canary of version 2 scores .*Stop it: segadmin models canary stop --labels {LABELS}"
+    with pytest.raises(DataError, match=stop):
+        roll_back_champion(shop)
 
 
 def test_a_canary_whose_challenger_is_gone_is_stopped(shop: Settings) -> None:

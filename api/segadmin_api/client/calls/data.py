@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin_api.client.call import Call, SavedFile, given, part
+from segadmin_api.client.call import Call, SavedFile, given, once, part
 from segadmin_api.schemas.data import Import, LabelSet, LabelSets, QuarantinedRow, Tables
 from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.quarantine import Dropped, Reasons
@@ -73,12 +73,18 @@ def save_quarantine(import_id: int, out: Path | str, *, reason: str | None = Non
     return Call("GET", "/v1/quarantine/file", SavedFile, {"import": import_id, "reason": reason}, out=Path(out))
 
 
-def retry_quarantine(import_id: int, *, reason: str | None = None) -> Call[Upload]:
-    """Make an upload of rows in quarantine, to import them with a corrected mapping."""
+def retry_quarantine(import_id: int, *, reason: str | None = None, key: str | None = None) -> Call[Upload]:
+    """Make an upload of rows in quarantine, to import them with a corrected mapping.
+
+    Args:
+        import_id: the import whose rows they are.
+        reason: only rows with this reason.
+        key: idempotency key; the same request with the same key makes one upload. Default: a new one.
+    """
     from segadmin_api.schemas.uploads import Upload  # not above: it imports Polars
 
     body = {"import": import_id} | given(reason=reason)
-    return Call("POST", "/v1/quarantine/retry", Upload, body=body)
+    return Call("POST", "/v1/quarantine/retry", Upload, body=body, headers=once(key))
 
 
 def drop_quarantine(import_id: int, *, reason: str | None = None) -> Call[Dropped]:

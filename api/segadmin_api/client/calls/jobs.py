@@ -49,7 +49,8 @@ def enqueue(
 
 def estimate(kind: str, options: Mapping[str, Any] | None = None) -> Call[Estimate]:
     """Estimate what a job would take; nothing is enqueued. Arguments as of :func:`enqueue`."""
-    return Call("POST", "/v1/jobs/estimate", Estimate, body={"kind": kind, "options": dict(options or {})})
+    body = {"kind": kind, "options": dict(options or {})}
+    return Call("POST", "/v1/jobs/estimate", Estimate, body=body, is_idempotent=True)
 
 
 def show_job_logs(job: int, *, step: int | None = None, stage: str | None = None, limit: int = 300) -> Call[LogLines]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segadmin_api.client.call import Call, given, part, several
-from segadmin_api.schemas.segments import Description, ProfiledSegments, SegmentDetails
-from segadmin_api.schemas.snapshots import Segments
+from segadmin_api.schemas.segments import Description, ProfiledSegments, SegmentDetails, Segments
 
 
 def list_segments(*, labels: str | None = None) -> Call[Segments]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from segadmin.storage.records import Scope
 from segadmin_api.client.call import Call, Done, part
 from segadmin_api.schemas.data import (
     AuditEntry,
+    BackboneCheck,
     Backbones,
     Findings,
     Keys,
+    Messages,
     NewKey,
     PluginCheck,
     PluginDetails,
@@ -19,6 +22,7 @@ from segadmin_api.schemas.data import (
     Whoami,
 )
 from segadmin_api.schemas.pages import Page
+from segadmin_api.schemas.quarantine import Dropped
 
 
 def whoami() -> Call[Whoami]:
@@ -55,9 +59,9 @@ def list_settings() -> Call[ServerSettings]:
     return Call("GET", "/v1/settings", ServerSettings)
 
 
-def run_doctor() -> Call[Findings]:
-    """Run the checks of ``segadmin doctor`` on the machine of the server; it takes seconds."""
-    return Call("POST", "/v1/doctor", Findings)
+def run_doctor(*, backbone: str | None = None) -> Call[Findings]:
+    """Run the checks of ``segadmin doctor`` on the machine of the server, also of a backbone; it takes seconds."""
+    return Call("POST", "/v1/doctor", Findings, {"backbone": backbone})
 
 
 def list_plugins(*, kind: str | None = None) -> Call[Plugins]:
@@ -70,11 +74,31 @@ def show_plugin(kind: str, name: str) -> Call[PluginDetails]:
     return Call("GET", f"/v1/plugins/{part(kind)}/{part(name)}", PluginDetails)
 
 
-def check_plugin(kind: str, name: str) -> Call[PluginCheck]:
-    """Run the contract tests on a plugin; it takes seconds to minutes."""
-    return Call("POST", f"/v1/plugins/{part(kind)}/{part(name)}/check", PluginCheck)
+def check_plugin(kind: str, name: str, *, options: Mapping[str, str] | None = None) -> Call[PluginCheck]:
+    """Run the contract tests on a plugin, with ``options`` of it as text; it takes seconds to minutes."""
+    body = {"options": dict(options or {})}
+    return Call("POST", f"/v1/plugins/{part(kind)}/{part(name)}/check", PluginCheck, body=body)
 
 
 def list_backbones() -> Call[Backbones]:
-    """Return the registered backbones."""
+    """Return the registered backbones and the pretrained models, and whether the machine of the server can use them."""
     return Call("GET", "/v1/backbones", Backbones)
+
+
+def check_backbone(model: str, *, options: Mapping[str, str] | None = None) -> Call[BackboneCheck]:
+    """Check that a backbone works on the machine of the server.
+
+    Raises :class:`segadmin.errors.BackboneUnavailable` if it does not.
+    """
+    body = {"model": model, "options": dict(options or {})}
+    return Call("POST", "/v1/backbones/check", BackboneCheck, body=body)
+
+
+def list_quarantined_messages(*, limit: int = 50) -> Call[Messages]:
+    """Return the newest messages from the broker that segadmin did not send; they were never run."""
+    return Call("GET", "/v1/broker/quarantine", Messages, {"limit": limit})
+
+
+def clear_quarantined_messages() -> Call[Dropped]:
+    """Delete all messages from the broker that segadmin did not send."""
+    return Call("DELETE", "/v1/broker/quarantine", Dropped)

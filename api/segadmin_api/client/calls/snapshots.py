@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from segadmin_api.client.call import Call, SavedFile, once, part
@@ -13,6 +14,8 @@ from segadmin_api.schemas.snapshots import (
     DriftReport,
     Member,
     MovedUser,
+    Report,
+    ReportCharts,
     Snapshot,
     SnapshotDetails,
     SnapshotDiff,
@@ -24,9 +27,12 @@ def list_snapshots(*, labels: str | None = None, limit: int = 50, cursor: str | 
     return Call("GET", "/v1/snapshots", Page[Snapshot], {"labels": labels, "limit": limit, "cursor": cursor})
 
 
-def show_snapshot(snapshot: int | str = "current", *, labels: str | None = None) -> Call[SnapshotDetails]:
-    """Return a snapshot with its segments: its number, or ``current`` (of ``labels``)."""
-    return Call("GET", f"/v1/snapshots/{part(snapshot)}", SnapshotDetails, {"labels": labels})
+def show_snapshot(
+    snapshot: int | str = "current", *, labels: str | None = None, at: datetime | None = None
+) -> Call[SnapshotDetails]:
+    """Return a snapshot with its segments: its number, or ``current`` (of ``labels``), or that of the time ``at``."""
+    query = {"labels": labels, "at": at and at.isoformat()}
+    return Call("GET", f"/v1/snapshots/{part(snapshot)}", SnapshotDetails, query)
 
 
 def compare_snapshots(
@@ -128,6 +134,24 @@ def save_report(
     """Write the report of a snapshot for business people, one HTML file, to ``out``."""
     query = {"labels": labels, "language": language, "zone": zone}
     return Call("GET", f"/v1/snapshots/{part(snapshot)}/report", SavedFile, query, out=Path(out))
+
+
+def show_report(snapshot: int | str = "current", *, labels: str | None = None) -> Call[Report]:
+    """Return what the report of a snapshot holds."""
+    return Call("GET", f"/v1/snapshots/{part(snapshot)}/report/data", Report, {"labels": labels})
+
+
+def show_report_charts(
+    snapshot: int | str = "current", *, labels: str | None = None, language: str = "en", zone: str = "UTC"
+) -> Call[ReportCharts]:
+    """Return the charts of the report of a snapshot, as SVG."""
+    query = {"labels": labels, "language": language, "zone": zone}
+    return Call("GET", f"/v1/snapshots/{part(snapshot)}/report/charts", ReportCharts, query)
+
+
+def save_drift_page(out: Path | str, *, labels: str | None = None) -> Call[SavedFile]:
+    """Write the page of the newest drift reports, one HTML file, to ``out``."""
+    return Call("GET", "/v1/drift/page", SavedFile, {"labels": labels}, out=Path(out))
 
 
 def list_drift(*, labels: str | None = None, limit: int = 50, cursor: str | None = None) -> Call[Page[DriftLine]]:

@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segadmin.errors import DataError
-from segadmin_api.client.call import Call, Done, Progress, part, several
+from segadmin_api.client.call import Call, Done, Progress, given, once, part, several
 from segadmin_api.schemas.jobs import Enqueued
 
 if TYPE_CHECKING:
     from segadmin_api.schemas.uploads import Mapping, Mappings, PreviewedUpload, Upload, Uploads
 
 
-def upload_file(path: Path | str, *, name: str | None = None, progress: Progress | None = None) -> Call[Upload]:
+def upload_file(
+    path: Path | str, *, name: str | None = None, progress: Progress | None = None, key: str | None = None
+) -> Call[Upload]:
     """Upload a file of any size that the server takes; it is sent in pieces, and kept for a day or until its import.
 
     Args:
         path: of the file here.
         name: what the server calls it; its ending says how it is read. Default: that of the file.
         progress: is called with the bytes that were sent so far, and with those of the whole file.
+        key: idempotency key; the same file with the same key is one upload. Default: a new one.
 
     Raises:
         DataError: there is no such file.
@@ -32,7 +35,8 @@ def upload_file(path: Path | str, *, name: str | None = None, progress: Progress
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is no file.")
-    return Call("POST", "/v1/uploads", Upload, {"name": name or path.name}, file=path, progress=progress)
+    query = {"name": name or path.name}
+    return Call("POST", "/v1/uploads", Upload, query, file=path, progress=progress, headers=once(key))
 
 
 def list_uploads() -> Call[Uploads]:
@@ -62,6 +66,9 @@ def preview_upload(
     source_options: Options[str, str] | None = None,
     label_set: str = "",
     segments: str | Sequence[str] = (),
+    source: str | None = None,
+    again: bool = False,
+    rows: int | None = None,
 ) -> Call[PreviewedUpload]:
     """Choose how an upload is imported, and return what its import would do.
 
@@ -72,12 +79,15 @@ def preview_upload(
         source_options: how the file is read, such as ``encoding``.
         label_set: for labels: the name of the set.
         segments: for labels: the segments in order; default: as they occur.
+        source: the source plugin that reads the file; default: by its suffix.
+        again: import even if the same file was imported before.
+        rows: to read from the start; default and most: 10,000.
     """
     from segadmin_api.schemas.uploads import PreviewedUpload
 
-    labels = {"label_set": label_set, "segments": several(segments)}
-    body = {"table": table, "mapping": mapping, "source_options": dict(source_options or {}), **labels}
-    return Call("POST", f"/v1/uploads/{part(upload)}/preview", PreviewedUpload, body=body)
+    labels = {"label_set": label_set, "segments": several(segments)} | given(source=source, rows=rows)
+    body = {"table": table, "mapping": mapping, "source_options": dict(source_options or {}), "again": again, **labels}
+    return Call("POST", f"/v1/uploads/{part(upload)}/preview", PreviewedUpload, body=body, is_idempotent=True)
 
 
 def show_upload_preview(upload: str) -> Call[PreviewedUpload]:
@@ -89,7 +99,7 @@ def show_upload_preview(upload: str) -> Call[PreviewedUpload]:
 
 def import_upload(upload: str) -> Call[Enqueued]:
     """Import an upload as it was chosen last, by a job; once, however often it is asked for."""
-    return Call("POST", f"/v1/uploads/{part(upload)}/import", Enqueued)
+    return Call("POST", f"/v1/uploads/{part(upload)}/import", Enqueued, is_idempotent=True)
 
 
 def list_mappings() -> Call[Mappings]:

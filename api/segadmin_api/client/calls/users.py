@@ -13,9 +13,9 @@ def show_user(user: str) -> Call[User]:
     return Call("GET", f"/v1/users/{part(user)}", User)
 
 
-def show_user_text(user: str, *, labels: str | None = None) -> Call[UserText]:
-    """Return the text that the current model reads of a user; needs a key for analysts."""
-    return Call("GET", f"/v1/users/{part(user)}/text", UserText, {"labels": labels})
+def show_user_text(user: str, *, labels: str | None = None, model: int | None = None) -> Call[UserText]:
+    """Return the text that the current model, or the version ``model``, reads of a user; needs a key for analysts."""
+    return Call("GET", f"/v1/users/{part(user)}/text", UserText, {"labels": labels, "model": model})
 
 
 def correct_user(

@@ -59,7 +59,8 @@ def show_job(request: Request, job: Number, reader: PageReader) -> HTMLResponse:
     """Show a job with its stages and curves."""
     settings = settings_of(request)
     load_plugins(settings)  # they may bring kinds
-    return html_response(jobs.page(settings, control.view(settings, job), online=True, reader=reader))
+    view = control.view(settings, job)
+    return html_response(jobs.page(view, jobs.search_of(settings, view.job), online=True, reader=reader))
 
 
 @router.get("/jobs/{job}/logs")

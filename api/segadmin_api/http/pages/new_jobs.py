@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import ConfigurationError, DataError, KeyReused, PluginNotFound
+from segadmin.errors import BackboneUnavailable, ConfigurationError, DataError, KeyReused, PluginNotFound
 from segadmin.jobs.enqueue import Enqueued, ask
 from segadmin.jobs.estimate import estimate
 from segadmin.jobs.registry import Workflow, offered_kinds, workflow_of, workflows
@@ -45,7 +45,7 @@ _KEY = "^(|[0-9a-f]{32})$"
 #: How the fields of the request begin, besides those of the form itself.
 PREFIX = "option."
 #: What a request itself can be wrong in; other errors are a page of their own.
-_OF_REQUEST = (ConfigurationError, DataError, PluginNotFound)
+_OF_REQUEST = (BackboneUnavailable, ConfigurationError, DataError, PluginNotFound)
 
 
 @router.get("/jobs/new")

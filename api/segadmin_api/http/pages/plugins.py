@@ -48,7 +48,7 @@ def show_plugin(request: Request, kind: Kind, name: Name, reader: PageReader) ->
 def check(request: Request, kind: Kind, name: Name, form: AdminForm) -> HTMLResponse:
     """Run the contract tests of a plugin, and show what they found."""
     settings, reader = settings_of(request), on_page(reader_of(request), form.back)
-    result = check_plugin(settings, kind, name)
+    result = check_plugin(settings, kind, name, {})
     return html_response(plugins.page(_details(settings, kind, name, reader), reader, result))
 
 

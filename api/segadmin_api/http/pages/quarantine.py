@@ -76,7 +76,7 @@ def send_rows(
 @forms.post("/data/quarantine/retry")
 def retry(request: Request, form: Operator) -> RedirectResponse:
     """Make a file of the rows, whose mapping is corrected on the next page."""
-    upload = upload_rows(settings_of(request), _number(form), form.text("reason") or None)
+    upload, _ = upload_rows(settings_of(request), _number(form), form.text("reason") or None)
     return go_to(f"/data/uploads/{upload.id}")
 
 

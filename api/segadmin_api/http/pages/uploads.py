@@ -72,7 +72,7 @@ async def add_upload(
             raise HTTPException(403, "The form has no valid token. Load the page again.")
 
     try:
-        upload, fields = await receive_upload(request, settings, check=check)
+        upload, fields, _ = await receive_upload(request, settings, check=check)
     except (SegadminError, HTTPException) as error:
         status = 413 if isinstance(error, UploadTooLarge) else getattr(error, "status_code", 422)
         if status in {403, 415} or isinstance(error, StorageError):

@@ -59,4 +59,5 @@ def routers() -> list[APIRouter]:
         access.whoami,
         server.server_settings,
         server.doctor,
+        server.broker,
     ]

@@ -31,8 +31,8 @@ from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, router, settings_of
-from segadmin_api.http.v1.uploads import shown
+from segadmin_api.http.v1.routing import IdempotencyKey, allow, changes, once, router, settings_of
+from segadmin_api.http.v1.uploads import answer_upload
 from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow, Tables
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
@@ -159,13 +159,14 @@ def send_rows(
         return quarantine_file(settings, import_id, reason)
 
 
-@quarantine.post("/retry", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
-def retry_rows(request: Request, response: Response, wanted: RetryRows) -> Upload:
+@quarantine.post("/retry", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=once(Upload))
+def retry_rows(
+    request: Request, response: Response, wanted: RetryRows, idempotency_key: IdempotencyKey = None
+) -> Upload:
     """Make an upload of rows in quarantine, to import them with a corrected mapping; then they leave quarantine."""
     with request_errors(in_body=True):
-        upload = upload_rows(settings_of(request), wanted.import_id, wanted.reason)
-    response.headers["Location"] = f"/v1/uploads/{upload.id}"
-    return shown(upload, None)
+        upload, created = upload_rows(settings_of(request), wanted.import_id, wanted.reason, idempotency_key)
+    return answer_upload(response, upload, created=created)
 
 
 @quarantine.delete("", dependencies=[allow(Scope.OPERATOR)], responses=changes())

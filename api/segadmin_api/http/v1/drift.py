@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
+from fastapi.responses import HTMLResponse
 
 from segadmin.errors import DataError, SnapshotNotFound
-from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_of
+from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_history, report_of
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage import records
 from segadmin.storage.database import reading
 from segadmin.storage.records import Scope, SegmentSnapshot
+from segadmin_api.dashboard.drift import page
+from segadmin_api.http.html import attachment, html_response
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, router, settings_of
 from segadmin_api.schemas.jobs import Name
@@ -19,18 +22,30 @@ from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.snapshots import DriftLine, DriftReport
 
 drift = router("/drift", "drift")
+OfLabels = Annotated[Name | None, Query(description="Only of this label set.")]
 
 
 @drift.get("", dependencies=[allow(Scope.VIEWER)])
-def list_drift(
-    request: Request, pages: Pages, labels: Annotated[Name | None, Query(description="Only of this label set.")] = None
-) -> Page[DriftLine]:
+def list_drift(request: Request, pages: Pages, labels: OfLabels = None) -> Page[DriftLine]:
     """List the drift reports, newest first."""
     position = pages.after(int)
     before = None if position is None else position[0]
     with reading(settings_of(request)) as session:
         reports = list_reports(session, labels, pages.limit + 1, before=before)
     return pages.page(reports, lambda pair: DriftLine(**_facts(*pair)), lambda pair: [pair[0].snapshot_id])
+
+
+@drift.get(
+    "/page",
+    dependencies=[allow(Scope.VIEWER)],
+    response_class=HTMLResponse,
+    responses={200: {"description": "The page, one self-contained HTML file.", "content": {"text/html": {}}}},
+)
+def send_page(request: Request, labels: OfLabels = None) -> HTMLResponse:
+    """Send the newest drift reports as a page with charts: what drifted, and estimated beside measured metrics."""
+    with reading(settings_of(request)) as session:
+        history = report_history(session, labels)
+    return html_response(page(history), headers=attachment("segadmin-drift.html"))
 
 
 @drift.get("/{snapshot}", dependencies=[allow(Scope.VIEWER)])

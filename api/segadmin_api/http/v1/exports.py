@@ -13,8 +13,8 @@ from segadmin.storage.audit import record
 from segadmin.storage.records import JobState, Scope
 from segadmin.workflows.export import ExportOutput
 from segadmin_api.http.problems import problem_responses, request_errors
-from segadmin_api.http.v1.jobs import IdempotencyKey, JobNumber
-from segadmin_api.http.v1.routing import allow, enqueues, router, settings_of
+from segadmin_api.http.v1.jobs import JobNumber
+from segadmin_api.http.v1.routing import IdempotencyKey, allow, enqueues, router, settings_of
 from segadmin_api.schemas.jobs import Enqueued
 from segadmin_api.schemas.snapshots import ExportRequest
 from segadmin_worker.client import dispatcher

@@ -11,8 +11,7 @@ from segadmin.snapshots import feeds as core
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin_api.http.problems import request_errors
-from segadmin_api.http.v1.jobs import IdempotencyKey
-from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
+from segadmin_api.http.v1.routing import IdempotencyKey, allow, changes, enqueues, router, settings_of
 from segadmin_api.schemas.feeds import Feed, FeedRequest, Feeds
 from segadmin_api.schemas.jobs import Enqueued
 from segadmin_worker.client import dispatcher

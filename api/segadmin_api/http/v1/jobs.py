@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from fastapi import Body, Header, Path, Query, Request, Response
+from fastapi import Body, Path, Query, Request, Response
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.jobs import bulk, control, step_log
@@ -17,10 +17,11 @@ from segadmin.storage.records import JobState, Scope
 from segadmin.training.study import SearchSummary
 from segadmin.urls import mask_all
 from segadmin.workflows.tune import trials_of
+from segadmin_api.formatting import subject
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options, retry_problem
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
+from segadmin_api.http.v1.routing import IdempotencyKey, allow, changes, enqueues, router, settings_of
 from segadmin_api.schemas.jobs import (
     MOST_FAILURES,
     MOST_NUMBERS,
@@ -47,16 +48,6 @@ from segadmin_worker.client import dispatcher
 
 jobs = router("/jobs", "jobs")
 JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a job.")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x20-\x7e]+$",
-        description="The same request with the same key makes no second job; another request is an error (409).",
-    ),
-]
 
 
 @jobs.get("", dependencies=[allow(Scope.VIEWER)])
@@ -184,6 +175,7 @@ def _facts(line: JobLine) -> dict[str, object]:
     left = line.progress.seconds_left
     facts: dict[str, object] = mask_all(line.job.model_dump(exclude={"asked"}))
     return facts | {
+        "subject": subject(line.job),
         "progress": round(line.progress.done, 4),
         "seconds_left": None if left is None else round(left),
         "waits_for": None if line.waits_for is None else BlockingLock.model_validate(line.waits_for),

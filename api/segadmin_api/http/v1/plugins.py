@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Query, Request
+from fastapi import Body, Path, Query, Request
 
-from segadmin.contracts.plugins import load_plugins
 from segadmin.storage.records import Scope
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
-from segadmin_api.http.diagnosis import check_plugin
+from segadmin_api.http.diagnosis import check_plugin, run_backbone_check
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
-from segadmin_api.plugin_details import all_plugins, plugin_details
-from segadmin_api.schemas.data import Backbone, Backbones, PluginCheck, PluginDetails, Plugins
+from segadmin_api.plugin_details import all_backbones, all_plugins, plugin_details
+from segadmin_api.schemas.data import (
+    BackboneCheck,
+    BackboneCheckRequest,
+    Backbones,
+    PluginCheck,
+    PluginCheckRequest,
+    PluginDetails,
+    Plugins,
+)
 from segadmin_api.schemas.jobs import Name
 
 plugins = router("/plugins", "plugins")
@@ -36,23 +42,20 @@ def show_plugin(request: Request, kind: Kind, name: PluginName) -> PluginDetails
 
 
 @plugins.post("/{kind}/{name}/check", dependencies=[allow(Scope.ADMIN)], responses=changes())
-def check(request: Request, kind: Kind, name: PluginName) -> PluginCheck:
+def check(
+    request: Request, kind: Kind, name: PluginName, how: Annotated[PluginCheckRequest | None, Body()] = None
+) -> PluginCheck:
     """Run the contract tests on a plugin, as `segadmin plugins check` does; it takes seconds to minutes."""
-    return check_plugin(settings_of(request), kind, name)
+    return check_plugin(settings_of(request), kind, name, how.options if how else {})
 
 
 @backbones.get("", dependencies=[allow(Scope.VIEWER)])
 def list_backbones(request: Request) -> Backbones:
-    """List the registered backbones; which of them a worker can use, `segadmin backbones list` says there."""
-    loaded = load_plugins(settings_of(request))
-    return Backbones(
-        items=[
-            Backbone(
-                kind="backbone",
-                name=name,
-                distribution=loaded.find("backbone", name).distribution,
-                default_for=[language for language, default in DEFAULT_BACKBONES.items() if default == name],
-            )
-            for name in loaded.names("backbone")
-        ]
-    )
+    """List the registered backbones and the pretrained models, and whether they can be used on the server's machine."""
+    return all_backbones(settings_of(request))
+
+
+@backbones.post("/check", dependencies=[allow(Scope.ADMIN)], responses=changes())
+def check_backbone(request: Request, wanted: BackboneCheckRequest) -> BackboneCheck:
+    """Check that a backbone works on the server's machine, as `segadmin backbones check` does; it takes seconds."""
+    return run_backbone_check(settings_of(request), wanted.model, wanted.options)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
+from pydantic import BaseModel
 
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
@@ -33,6 +34,18 @@ _OF_BODIES = {
     413: f"The body is larger than {MOST_BYTES >> 20} MiB.",
     415: "The body is compressed, which is not supported here.",
 }
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="The same request with the same key has its effect once; another request is an error (409).",
+    ),
+]
 
 
 class Route(ThreadedRoute):
@@ -63,7 +76,12 @@ def changes(*, more: dict[int, str] | None = None) -> dict[int | str, dict[str, 
 
 def enqueues() -> dict[int | str, dict[str, Any]]:
     """Return the description of the answers, other than 201, of a route that enqueues a job under a key."""
-    known = {"description": "The job of an earlier request with this key.", "model": Enqueued}
+    return once(Enqueued)
+
+
+def once(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the description of the answers, other than 201, of a route that makes something once per key."""
+    known = {"description": "What an earlier request with this key has made.", "model": model}
     return {200: known, **changes()}
 
 

@@ -19,8 +19,7 @@ from segadmin.workflows.objectives import objectives
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.job_checks import check_asked, check_kind, check_options
-from segadmin_api.http.v1.jobs import IdempotencyKey
-from segadmin_api.http.v1.routing import allow, changes, enqueues, router, settings_of
+from segadmin_api.http.v1.routing import IdempotencyKey, allow, changes, enqueues, router, settings_of
 from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import HTTPException, Path, Query, Request, Response
 
 from segadmin.errors import ConfigurationError, SnapshotNotFound
 from segadmin.settings import Settings
-from segadmin.snapshots.descriptions import all_descriptions, describe
+from segadmin.snapshots.descriptions import all_descriptions, describe, no_description
 from segadmin.snapshots.read import currents, find_snapshot, summaries
 from segadmin.snapshots.segment_view import SegmentView, calibration_of, movement_of, view_segment
 from segadmin.storage.database import reading
-from segadmin.storage.records import Scope, SegmentDescription, SegmentSummary
+from segadmin.storage.records import Scope, SegmentDescription
 from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.jobs import Name
@@ -27,8 +26,10 @@ from segadmin_api.schemas.segments import (
     SegmentCalibration,
     SegmentDetails,
     SegmentMovement,
+    SegmentOfLabelSet,
+    Segments,
 )
-from segadmin_api.schemas.snapshots import Segment, SegmentOfLabelSet, Segments
+from segadmin_api.schemas.snapshots import Segment
 
 segments = router("/segments", "segments")
 _REVISION = re.compile(r'"description-([0-9]{1,9})"')
@@ -46,7 +47,10 @@ def list_segments(request: Request, labels: OfLabels = None) -> Segments:
             by_label_set = {labels: find_snapshot(session, "current", labels).id or 0}
         items = [
             SegmentOfLabelSet(
-                **Segment.model_validate(row).model_dump(), label_set=label_set, snapshot=number, **_texts(written, row)
+                **Segment.model_validate(row).model_dump(),
+                label_set=label_set,
+                snapshot=number,
+                description=_description(written.get(row.segment) or no_description(label_set, row.segment)),
             )
             for label_set, number in by_label_set.items()
             for written in [all_descriptions(session, label_set)]
@@ -147,11 +151,6 @@ def _facts(view: SegmentView) -> dict[str, Any]:
         "profile": view.profile,
         "description": _description(view.description),
     }
-
-
-def _texts(written: Mapping[str, SegmentDescription], row: SegmentSummary) -> dict[str, str]:
-    text = written.get(row.segment)
-    return {} if text is None else {"owner": text.owner, "description": text.description}
 
 
 def _description(row: SegmentDescription) -> Description:

@@ -8,21 +8,23 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query, Request
 from fastapi.responses import HTMLResponse
 
-from segadmin.errors import DataError, did_you_mean
+from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.keys import show_key
-from segadmin.monitoring.snapshot_report import read_report
+from segadmin.monitoring.snapshot_report import read_report, report_facts
 from segadmin.snapshots.diff import find_two
 from segadmin.snapshots.diff_cell import cell_of, page_of
 from segadmin.snapshots.members import list_members
-from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries, went_back_from
+from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, snapshot_at, summaries, went_back_from
 from segadmin.snapshots.recent_diffs import recent_diff
 from segadmin.snapshots.typical import typical_users
 from segadmin.storage.audit import record
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelVersion, Scope, SegmentSnapshot
+from segadmin.timezones import UtcMoment
 from segadmin.timezones import zone as find_zone
 from segadmin_api.dashboard import report
 from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.svg import as_file
 from segadmin_api.http.html import attachment, html_response
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, check_scope, router, settings_of
@@ -34,6 +36,8 @@ from segadmin_api.schemas.snapshots import (
     Member,
     MovedUser,
     Movement,
+    Report,
+    ReportCharts,
     Segment,
     Snapshot,
     SnapshotDetails,
@@ -43,6 +47,10 @@ from segadmin_api.schemas.snapshots import (
 snapshots = router("/snapshots", "snapshots")
 Reference = Annotated[str, Path(max_length=200, description="The number of a snapshot, or `current`.")]
 Labels = Annotated[Name | None, Query(description="The label set of `current`; needed if several have a snapshot.")]
+ReportLanguage = Annotated[Literal["en", "zh"], Query(description="The language of the report.")]
+ReportZone = Annotated[
+    str, Query(max_length=100, description="The time zone of the report.", examples=["Asia/Shanghai"])
+]
 OfLabels = Annotated[Name | None, Query(description="Only of this label set.")]
 
 
@@ -58,10 +66,22 @@ def list_all(request: Request, pages: Pages, labels: OfLabels = None) -> Page[Sn
 
 
 @snapshots.get("/{snapshot}", dependencies=[allow(Scope.VIEWER)])
-def show_snapshot(request: Request, snapshot: Reference, labels: Labels = None) -> SnapshotDetails:
+def show_snapshot(
+    request: Request,
+    snapshot: Reference,
+    labels: Labels = None,
+    at: Annotated[
+        UtcMoment | None,
+        Query(
+            description="With `current`: the last snapshot that is as of this time or before. UTC if it has no zone."
+        ),
+    ] = None,
+) -> SnapshotDetails:
     """Show a snapshot and its segments: size, confidence, and distinctive categories."""
+    if at is not None and snapshot != "current":
+        raise ConfigurationError(f"Give the number {snapshot} or at, not both.")
     with reading(settings_of(request)) as session:
-        row = find_snapshot(session, snapshot, labels)
+        row = find_snapshot(session, snapshot, labels) if at is None else snapshot_at(session, at, labels)
         of_segments = [Segment.model_validate(summary) for summary in summaries(session, row.id or 0)]
         facts = _facts(row, set(currents(session).values())) | {"went_back_from": went_back_from(session, row)}
     return SnapshotDetails(**facts, segments=of_segments)
@@ -153,15 +173,34 @@ def send_report(
     request: Request,
     snapshot: Reference,
     labels: Labels = None,
-    language: Annotated[Literal["en", "zh"], Query(description="The language of the report.")] = "en",
-    zone: Annotated[
-        str, Query(max_length=100, description="The time zone of the report.", examples=["Asia/Shanghai"])
-    ] = "UTC",
+    language: ReportLanguage = "en",
+    zone: ReportZone = "UTC",
 ) -> HTMLResponse:
     """Send the report of a snapshot for business people: segments, movement, quality and drift, with pictures."""
     reader = Reader(language=language, zone=find_zone(zone).key)
     facts = read_report(settings_of(request), snapshot, labels)
     return html_response(report.page(facts, reader=reader), headers=attachment(report.file_name(facts, reader)))
+
+
+@snapshots.get("/{snapshot}/report/data", dependencies=[allow(Scope.VIEWER)])
+def show_report(request: Request, snapshot: Reference, labels: Labels = None) -> Report:
+    """Show what the report of a snapshot holds: segments, trend, movement, quality and drift."""
+    return Report.model_validate(report_facts(read_report(settings_of(request), snapshot, labels)))
+
+
+@snapshots.get("/{snapshot}/report/charts", dependencies=[allow(Scope.VIEWER)])
+def show_report_charts(
+    request: Request,
+    snapshot: Reference,
+    labels: Labels = None,
+    language: ReportLanguage = "en",
+    zone: ReportZone = "UTC",
+) -> ReportCharts:
+    """Show the charts of the report of a snapshot, as SVG."""
+    reader = Reader(language=language, zone=find_zone(zone).key)
+    facts = read_report(settings_of(request), snapshot, labels)
+    drawn = report.charts(facts, reader)
+    return ReportCharts(snapshot=facts.snapshot.id or 0, charts={name: as_file(each) for name, each in drawn.items()})
 
 
 @snapshots.get("/{snapshot}/members", dependencies=[allow(Scope.VIEWER)])

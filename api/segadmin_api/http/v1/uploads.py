@@ -26,7 +26,7 @@ from segadmin.workflows.uploads import ask_for_import, job_of
 from segadmin_api.http.forms import PageRoute
 from segadmin_api.http.problems import problem_responses, request_errors
 from segadmin_api.http.uploads import reading_file, receive_upload
-from segadmin_api.http.v1.routing import REFUSALS, allow, changes, enqueues, router, settings_of
+from segadmin_api.http.v1.routing import REFUSALS, IdempotencyKey, allow, changes, enqueues, once, router, settings_of
 from segadmin_api.schemas import uploads as schemas
 from segadmin_api.schemas.jobs import Enqueued
 from segadmin_worker.client import dispatcher
@@ -55,7 +55,7 @@ _REFUSALS = {
     "",
     status_code=201,
     dependencies=[allow(Scope.OPERATOR)],
-    responses=problem_responses(_REFUSALS),
+    responses={**once(schemas.Upload), **problem_responses(_REFUSALS)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -69,12 +69,12 @@ async def add_upload(
     name: Annotated[
         str, Query(max_length=4000, description="The name of the file, if the body is the file itself.")
     ] = "",
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Upload:
     """Upload a file: as the body, with its `name`, or in a form. It is kept for a day, or until it is imported."""
     with request_errors(in_body=True):
-        upload, _ = await receive_upload(request, settings_of(request), name)
-    response.headers["Location"] = f"/v1/uploads/{upload.id}"
-    return shown(upload, None)
+        upload, _, created = await receive_upload(request, settings_of(request), name, key=idempotency_key)
+    return answer_upload(response, upload, created=created)
 
 
 @uploads.get("", dependencies=[allow(Scope.OPERATOR)])
@@ -113,7 +113,7 @@ def show_preview(request: Request, upload: UploadId) -> schemas.PreviewedUpload:
 def preview(request: Request, upload: UploadId, wanted: schemas.PreviewRequest) -> schemas.PreviewedUpload:
     """Choose how an upload is imported, or let a mapping be proposed, and show what its import would do.
 
-    It reads the first 10,000 rows. What cannot be read is no error here: `result.problem` says why.
+    It reads the first 10,000 rows, or `rows`. What cannot be read is no error here: `result.problem` says why.
     """
     settings = settings_of(request)
     stored = find_upload(settings, upload)
@@ -177,7 +177,7 @@ def choose_and_preview(
     else:
         choice = _choice(settings, wanted)
         request_of(settings, upload, choice)
-        result = preview_upload(settings, upload, choice)
+        result = preview_upload(settings, upload, choice, wanted.rows)
     upload = choose(settings, upload, choice)
     return upload, store_preview(settings, upload, result)
 
@@ -188,7 +188,16 @@ def _choice(settings: Settings, wanted: schemas.PreviewRequest) -> Choice:
         text = named_mapping(settings, text)
     mapping = parse_mapping(text).model_dump(mode="json", exclude_defaults=True)
     options = dict(wanted.source_options)
-    return Choice(wanted.table, mapping, options, wanted.label_set, tuple(wanted.segments))
+    segments = tuple(wanted.segments)
+    return Choice(wanted.table, mapping, options, wanted.label_set, segments, wanted.source, wanted.again)
+
+
+def answer_upload(response: Response, upload: Upload, *, created: bool) -> schemas.Upload:
+    """Return an upload as the answer to the request that made it, or to one that was repeated."""
+    if not created:
+        response.status_code = 200
+    response.headers["Location"] = f"/v1/uploads/{upload.id}"
+    return shown(upload, None)
 
 
 def shown(upload: Upload, job: int | None) -> schemas.Upload:
@@ -208,6 +217,8 @@ def shown(upload: Upload, job: int | None) -> schemas.Upload:
             source_options=choice.options,
             label_set=choice.label_set,
             segments=list(choice.segments),
+            source=choice.source,
+            again=choice.again,
         ),
         job=job,
     )

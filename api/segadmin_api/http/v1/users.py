@@ -9,9 +9,11 @@ from fastapi import Path, Query, Request
 from segadmin.errors import ConfigurationError, DataError, UserNotFound
 from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.keys import show_key
+from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.snapshots.user import find_user, history, merged_into, read_text
 from segadmin.storage.audit import record
+from segadmin.storage.database import reading
 from segadmin.storage.records import Scope
 from segadmin_api.http.v1.merges import shown
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
@@ -26,23 +28,27 @@ Labels = Annotated[Name | None, Query(description="The label set; needed if the 
 
 
 @users.get("/{user:path}/text", dependencies=[allow(Scope.ANALYST)])
-def show_text(request: Request, user: UserId, labels: Labels = None) -> UserText:
-    """Show the text that the model of the current snapshot reads of a user."""
+def show_text(
+    request: Request,
+    user: UserId,
+    labels: Labels = None,
+    model: Annotated[
+        int | None,
+        Query(ge=1, le=2**31 - 1, description="A model version; default: the model of the current snapshot."),
+    ] = None,
+) -> UserText:
+    """Show the text that a model reads of a user."""
     settings = settings_of(request)
     key = find(settings, user, "text")
+    if model is not None:
+        return _text(settings, key, model)
     current = [row for row in history(settings, key) if row.current and labels in {None, row.label_set}]
     if not current:
         raise DataError("The user is in no current snapshot. Score all users: segadmin enqueue score --wait")
     if len(current) > 1:
         names = ", ".join(row.label_set for row in current)
         raise ConfigurationError(f"labels: which label set? There are: {names}.")
-    phrases = read_text(settings, key, current[0].model_version_id)
-    return UserText(
-        user_key=show_key(key),
-        label_set=current[0].label_set,
-        model_version_id=current[0].model_version_id,
-        phrases=phrases,
-    )
+    return _text(settings, key, current[0].model_version_id)
 
 
 @users.get("/{user:path}/erasure", dependencies=[allow(Scope.ADMIN)])
@@ -73,6 +79,13 @@ def erase(request: Request, user: UserId) -> Erased:
     if not erased.is_known:
         raise UserNotFound("There is no such user; nothing was erased.")
     return Erased.model_validate(erased)
+
+
+def _text(settings: Settings, key: int, model: int) -> UserText:
+    with reading(settings) as session:
+        label_set = find_version(session, str(model)).label_set
+    phrases = read_text(settings, key, model)
+    return UserText(user_key=show_key(key), label_set=label_set, model_version_id=model, phrases=phrases)
 
 
 def find(settings: Settings, user: str, what: str) -> int:
