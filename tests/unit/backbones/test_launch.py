@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
 from segadmin_plugins.backbones.transformer.distributed import on_one_gpu
 from segadmin_plugins.backbones.transformer.launch import _failure
+from tests.commands import CommandServer
 
 TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, processes=2)
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
@@ -89,10 +88,10 @@ def fit(
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> ResumedFit:
+def resumed(tmp_path_factory: pytest.TempPathFactory, commands: CommandServer) -> ResumedFit:
     """Kill who asked for a fit, wait for its processes, and ask for it again: each start takes seconds."""
     folder = tmp_path_factory.mktemp("launch")
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False).returncode
+    killed = commands.python(KILLED, str(folder)).returncode
     left = _left_after(folder)
     progress: list[tuple[float, str]] = []
     logged: list[tuple[int, str]] = []

@@ -69,7 +69,7 @@ def test_the_interval_holds_what_is_measured_later() -> None:
 def test_rows_of_one_user_are_drawn_together() -> None:
     """Five equal rows of each user are no more known than one."""
     probabilities, targets, users = _rows(200, seed=1)
-    current, *_ = _rows(20_000, seed=2)
+    current, *_ = _rows(5_000, seed=2)
     repeated = tuple(np.repeat(each, 5, axis=0) for each in (probabilities, targets, users))
     single = estimate_performance((probabilities, targets, users), current, SEGMENTS)
     fivefold = estimate_performance(repeated, current, SEGMENTS)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from segadmin.jobs.control import retry
 from segadmin.labels.corrections import in_force
 from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
+from segadmin.snapshots import changes
 from segadmin.snapshots.corrections import correct, corrections_of, pin, withdraw
 from segadmin.snapshots.diff import diff
 from segadmin.snapshots.export import Audience, audience
@@ -111,7 +112,7 @@ def test_a_correction_survives_refreshes_and_scores(shop: Settings) -> None:
     correct(shop, silent, "high", "buys in the store")
     more_weeks(shop, users.filter(pl.col("user") == busy), range(14, 16))
     for kind in ("refresh", "score"):
-        Run(shop, kind, {}).all()
+        Run(shop, kind, {}).published()
         assert [row_of(shop, key)["segment"] for key in keys] == ["low", "high"]
         assert current(shop).corrected == 2
     scored = row_of(shop, keys[0])
@@ -123,14 +124,14 @@ def test_the_refresh_after_the_end_returns_the_user_to_the_model(shop: Settings)
     key = find_user(shop, "user-7")
     own = row_of(shop, key)["segment"]
     done = correct(shop, "user-7", another(own), "for now", expires_at=datetime.now(UTC) + timedelta(days=1))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert current(shop).id == 2  # nothing changed, so nothing was published
     let_expire(shop, done.correction)
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     after = row_of(shop, key)
     assert (after["segment"], after["overridden_by"], after["cause"]) == (own, None, "correction ended")
     assert (current(shop).moved, current(shop).corrected) == (1, 0)
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert current(shop).id == 3 or current(shop).moved == 0
 
 
@@ -140,7 +141,7 @@ def test_a_user_scored_in_the_same_refresh_is_told_that_the_correction_ended(sho
     done = correct(shop, "user-7", another(row_of(shop, key)["segment"]), "for now")
     let_expire(shop, done.correction)
     more_weeks(shop, users.filter(pl.col("user") == "user-7"), range(14, 15), seed=5)
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     after = row_of(shop, key)
     assert (after["overridden_by"], after["cause"]) == (None, "correction ended")
 
@@ -172,7 +173,7 @@ def test_a_correction_under_the_key_of_a_merged_user_is_withdrawn_by_either_id(s
     own = row_of(shop, new)["segment"]
     made = correct(shop, "user-7", another(own), "as a visitor")
     merge_users(shop, [UserPair("user-7", "user-8")])
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert row_of(shop, new)["overridden_by"] == "correction"
     with transaction(shop) as session:
         assert [each.id for each in corrections_of(session, new)] == [made.correction.id]
@@ -192,7 +193,7 @@ def test_all_corrections_of_merged_users_end_together_and_the_own_one_decided(sh
     with transaction(shop) as session:
         assert [each.segment for each in in_force(session, LABELS)] == ["mid"]
     undo_merge(shop, 1)
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert row_of(shop, new)["segment"] == "mid"
     assert row_of(shop, find_user(shop, "user-7"))["overridden_by"] is None
     with pytest.raises(DataError, match="No correction of the user 'user-7'"):
@@ -275,7 +276,7 @@ def test_what_could_not_be_published_is_published_by_the_next_refresh(
     assert job.state == "failed"
     with pytest.raises(InvalidTransition, match=r"has no steps.*segadmin enqueue refresh --labels spend3"):
         retry(shop, lambda _: None, job.id or 0)
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert row_of(shop, key)["segment"] == wanted
 
 
@@ -308,12 +309,15 @@ def test_a_request_that_was_killed_and_is_repeated_counts_once(shop: Settings, m
     assert correct(shop, "user-7", wanted, "for another reason", actor="bert").replaced == again.correction.id
 
 
-def test_many_corrections_do_not_make_a_snapshot_of_ever_more_parts(shop: Settings) -> None:
-    for n in range(70):
+def test_many_corrections_do_not_make_a_snapshot_of_ever_more_parts(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_MAX_PARTS", 8)
+    for n in range(14):
         correct(shop, f"user-{n}", SEGMENTS[n % 3], "one of many")
     snapshot = current(shop)
-    assert (snapshot.corrected, snapshot.users, len(snapshot.parts) <= 64) == (70, 240, True)
-    assert [row_of(shop, find_user(shop, f"user-{n}"))["segment"] for n in (0, 34, 69)] == ["low", "mid", "low"]
+    assert (snapshot.corrected, snapshot.users, len(snapshot.parts) <= 8) == (14, 240, True)
+    assert [row_of(shop, find_user(shop, f"user-{n}"))["segment"] for n in (0, 7, 13)] == ["low", "mid", "mid"]
     assert publish_overrides(shop, LABELS) is None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlmodel import select, update
@@ -18,7 +20,7 @@ from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState, Schedule, SegmentSnapshot
 from segadmin.workflows.live import enqueue_refreshes, import_seconds, objective_options
-from tests.planted import more_weeks, planted_users
+from tests.planted import copied, more_weeks, planted_users
 from tests.unit.jobs.conftest import Messages
 
 OBJECTIVE = 10.0
@@ -29,14 +31,22 @@ def messages() -> Messages:
     return Messages()
 
 
-@pytest.fixture
-def live(shop: Settings) -> Settings:
-    """A shop with a snapshot, and a schedule whose first refresh has seen all events."""
+@pytest.fixture(scope="module")
+def live_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop with a snapshot, and a schedule whose first refresh has seen all events: made once."""
     options = objective_options("refresh", {"labels": "spend3", "force": True})
-    schedules.add(shop, "live", "", "refresh", options, freshness=OBJECTIVE)
-    work(shop, Messages())
-    later(shop)
-    return shop
+    with copied(trained_home, Settings(home=tmp_path_factory.mktemp("live") / "home")) as settings:
+        schedules.add(settings, "live", "", "refresh", options, freshness=OBJECTIVE)
+        work(settings, Messages())
+    return settings.root
+
+
+@pytest.fixture
+def live(settings: Settings, live_home: Path) -> Iterator[Settings]:
+    """Settings of a copy of that shop, a minute later at least."""
+    with copied(live_home, settings):
+        later(settings)
+        yield settings
 
 
 def work(settings: Settings, messages: Messages) -> Job | None:

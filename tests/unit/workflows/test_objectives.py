@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -25,6 +26,7 @@ from segadmin.storage.schema import TIME
 from segadmin.workflows.live import enqueue_refreshes, objective_options
 from segadmin.workflows.objectives import ObjectiveState, objectives, report_objectives
 from tests.conftest import Cli
+from tests.planted import copied
 from tests.unit.jobs.conftest import Messages
 from tests.unit.workflows.test_live import later, run
 
@@ -42,26 +44,34 @@ class Listener:
 
 
 @pytest.fixture
-def listener(shop: Settings) -> Iterator[Listener]:
-    listener, manager = Listener(), load_plugins(shop).manager
+def listener(settings: Settings) -> Iterator[Listener]:
+    listener, manager = Listener(), load_plugins(settings).manager
     manager.register(listener)
     yield listener
     manager.unregister(listener)
 
 
-@pytest.fixture
-def live(shop: Settings) -> Settings:
-    """A shop with a schedule that was added an hour ago, and whose events are all in a snapshot."""
+@pytest.fixture(scope="module")
+def live_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop with a schedule that was added an hour ago, and whose events are all in a snapshot."""
     options = objective_options("refresh", {"labels": "spend3", "force": True})
-    schedules.add(shop, "live", "", "refresh", options, freshness=30.0)
-    with transaction(shop) as session:
-        session.exec(update(Schedule).values(created_at=now(session) - timedelta(hours=1)))
-        session.exec(update(Job).values(state=JobState.SUCCEEDED))
-    messages = Messages()
-    enqueue_refreshes(shop, messages)
-    run(shop, messages)
-    later(shop)
-    return shop
+    with copied(trained_home, Settings(home=tmp_path_factory.mktemp("live") / "home")) as settings:
+        schedules.add(settings, "live", "", "refresh", options, freshness=30.0)
+        with transaction(settings) as session:
+            session.exec(update(Schedule).values(created_at=now(session) - timedelta(hours=1)))
+            session.exec(update(Job).values(state=JobState.SUCCEEDED))
+        messages = Messages()
+        enqueue_refreshes(settings, messages)
+        run(settings, messages)
+    return settings.root
+
+
+@pytest.fixture
+def live(settings: Settings, live_home: Path) -> Iterator[Settings]:
+    """Settings of a copy of that shop, a minute later at least."""
+    with copied(live_home, settings):
+        later(settings)
+        yield settings
 
 
 def happen(settings: Settings, seconds_ago: float, number: int = 1) -> None:
