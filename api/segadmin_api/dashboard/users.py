@@ -166,16 +166,21 @@ def _moves(rows: Sequence[Assigned]) -> list[Assigned]:
 
 def _chart(rows: Sequence[Assigned], label_set: str, reader: Reader) -> Markup | None:
     """Return when the user was in which segment of a label set; ``None`` with one snapshot alone."""
-    own = [row for row in reversed(rows) if row.label_set == label_set][-_HISTORY:]
+    own = [row for row in reversed(rows) if row.label_set == label_set]
     if len(own) < 2:
         return None
-    moments = [datetime.fromisoformat(row.as_of) for row in own]
-    whole = (moments[-1] - moments[0]).total_seconds() or 1.0
-    shown, runs, begin = reader.formats.moment, [], 0
-    for segment, rows_of_run in groupby(own, key=lambda row: row.segment):
-        end = min(begin + len(list(rows_of_run)), len(own) - 1)  # where the next run begins, or the last snapshot
-        first, last = ((moments[n] - moments[0]).total_seconds() / whole for n in (begin, end))
-        runs.append((segment, first, last, f"{segment}: {shown(moments[begin])} – {shown(moments[end])}"))
+    bars: list[tuple[str, datetime, datetime]] = []
+    begin = 0
+    for segment, same in groupby(own, key=lambda row: row.segment):
+        end = min(begin + len(list(same)), len(own) - 1)  # where the next bar begins, or the last snapshot
+        bars.append((segment, datetime.fromisoformat(own[begin].as_of), datetime.fromisoformat(own[end].as_of)))
         begin = end
-    title = text_of(reader, "Segments over time")
-    return segments_chart(title, runs, (str(shown(moments[0])), str(shown(moments[-1]))))
+    bars = bars[-_HISTORY:]
+    first, last = bars[0][1], bars[-1][2]
+    whole, shown = (last - first).total_seconds() or 1.0, reader.formats.moment
+
+    def place(at: datetime) -> float:
+        return (at - first).total_seconds() / whole
+
+    runs = [(name, place(begun), place(over), f"{name}: {shown(begun)} – {shown(over)}") for name, begun, over in bars]
+    return segments_chart(text_of(reader, "Segments over time"), runs, (shown(first), shown(last)))
