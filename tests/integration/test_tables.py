@@ -56,7 +56,7 @@ def test_a_list_of_many_pages_is_whole_and_harmless(settings: Settings, cli: Cli
     with transaction(settings) as session:
         session.add_all(
             Job(kind="retrain", state=JobState.CANCELLED, options={"labels": f"=HYPERLINK({n})", "backbone": "@x"})
-            for n in range(1, 178)
+            for n in range(1, 2_178)
         )
     key = cli("keys", "create", "me", "--pages").stdout.split()[0]
     with web_server(settings) as url, httpx.Client(base_url=url, auth=("me", key), timeout=60) as http:
@@ -64,6 +64,6 @@ def test_a_list_of_many_pages_is_whole_and_harmless(settings: Settings, cli: Cli
         assert page.text.count("<tr>") == 51, "a page has fifty"
         head, *rows = rows_of(http.get("/jobs?csv=1"))
         assert len(head) > 3
-        assert [int(row[0]) for row in rows] == list(range(177, 0, -1))
+        assert [int(row[0]) for row in rows] == list(range(2_177, 0, -1)), "of three pages"
         assert not [cell for row in rows for cell in row if cell[:1] in {"=", "+", "@"}]
         assert [int(row[0]) for row in rows_of(http.get("/jobs?before=10&csv=1"))[1:]] == list(range(9, 0, -1))

@@ -8,6 +8,8 @@ from segadmin_api.dashboard.formats import Formats
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 THEMES = ("auto", "light", "dark")
+#: What a page takes besides its rows is then a small part.
+_ROWS_OF_FILE = 1_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Reader:
     def formats(self) -> Formats:
         """How values are written."""
         return Formats(self.language, self.zone, self.plain)
+
+    def rows_at_once(self, on_page: int) -> int:
+        """Return how many rows of a list are read: those on a page, or, for a file of the whole list, more."""
+        return _ROWS_OF_FILE if self.plain else on_page
 
     def may(self, scope: str) -> bool:
         """Return whether forms for a scope are shown."""

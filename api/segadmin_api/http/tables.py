@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.datastructures import Headers
 
@@ -71,7 +72,7 @@ async def _lines(request: Request, table: PageTable, number: int) -> AsyncIterat
     seen, query = set[str](), urlsplit(table.more).query
     while query and query not in seen:
         seen.add(query)
-        read = read_table(await _load(request, query), number)
+        read = await run_in_threadpool(read_table, await _load(request, query), number)
         if read is None:
             return
         yield as_csv(read[1].body)

@@ -22,7 +22,7 @@ from segadmin.storage.records import NOT_ENOUGH, ModelVersion, SegmentSnapshot
 from segadmin.storage.store import known_store
 
 #: Rows that are read at once; of fewer, reading takes longer.
-_ROWS_AT_ONCE = 260_000
+_ROWS_AT_ONCE = 200_000
 _CAUSES = pl.Enum([cause.value for cause in Cause])
 
 

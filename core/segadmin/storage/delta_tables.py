@@ -39,6 +39,8 @@ _LAST_CHECKPOINT = "_last_checkpoint"
 _LOGGED = re.compile(r"[0-9]{20}\.(?:json$|checkpoint\.)")
 #: With more files, leaving out some by the statistics in the log saves more time than choosing takes.
 _FEW_FILES = 64
+#: Choices of files that a table remembers: whoever reads it in groups of buckets repeats a few.
+_MOST_CHOICES = 64
 #: The folder of OpenDAL's incomplete files, and the suffix of those of delta-rs' own store.
 _DRAFTS, _DRAFT = "_drafts", re.compile(r"\.(?:parquet|json)#[0-9]+$")
 
@@ -63,6 +65,7 @@ class LocalTable(DeltaTable):
 
     def __init__(self, address: Address, version: int | None = None) -> None:
         self._address = address
+        self._paths: dict[str, list[str]] = {}  # what was chosen of a version → the files
         super().__init__(address.uri, version=version, storage_options=address.options)
 
     @property
@@ -71,8 +74,15 @@ class LocalTable(DeltaTable):
         return str(self._address.folder)
 
     def file_uris(self, *args: Any, **options: Any) -> list[str]:
-        """Return the paths of the table's files."""
-        return [self._path(uri) for uri in super().file_uris(*args, **options)]
+        """Return the paths of the table's files; to choose among hundreds of files takes milliseconds, once."""
+        choice = f"{self.version()} {args} {options}"
+        paths = self._paths.get(choice)
+        if paths is None:
+            paths = [self._path(uri) for uri in super().file_uris(*args, **options)]
+            if len(self._paths) >= _MOST_CHOICES:
+                self._paths.clear()
+            self._paths[choice] = paths
+        return [*paths]
 
     def deletion_vectors(self) -> Any:
         """Return which rows of which files are deleted, with file paths as in :meth:`file_uris`."""

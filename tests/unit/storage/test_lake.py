@@ -63,3 +63,14 @@ def test_a_bucket_is_read_of_few_and_of_many_files(tmp_path: Path, monkeypatch: 
     many = lake.scan("events", buckets=[2]).sort("event_id").collect()
     assert few.equals(many)
     assert few.schema == many.schema == SCHEMAS["events"]
+
+
+def test_the_files_of_an_open_table_are_those_of_its_version(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append("users", user("first"))
+    table = delta_tables.open_table(tmp_path / "users")
+    before = table.file_uris()
+    lake.append("users", user("second"))
+    assert table.file_uris() == before
+    table.update_incremental()
+    assert set(before) < set(table.file_uris())

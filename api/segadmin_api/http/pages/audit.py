@@ -29,7 +29,7 @@ def list_audit(
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> HTMLResponse:
     """Show the newest entries of the audit log, or of a filter of it."""
-    action, actor = action.strip(), actor.strip()
-    entries = log.entries(settings_of(request), action or None, _ENTRIES, actor=actor or None, before=before)
-    full, newest = len(entries) == _ENTRIES, before is None
+    action, actor, size = action.strip(), actor.strip(), reader.rows_at_once(_ENTRIES)
+    entries = log.entries(settings_of(request), action or None, size, actor=actor or None, before=before)
+    full, newest = len(entries) == size, before is None
     return html_response(audit.page(entries, reader, action=action, actor=actor, newest=newest, full=full))

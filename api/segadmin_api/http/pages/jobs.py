@@ -46,11 +46,11 @@ def list_jobs(
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> HTMLResponse:
     """Show the newest jobs of a filter, or the newest of those that are older than the job ``before``."""
-    settings, selection = settings_of(request), _selection(kinds, states)
-    lines = control.list_jobs(settings, _PAGE_SIZE, before=before, selection=selection)
+    settings, selection, size = settings_of(request), _selection(kinds, states), reader.rows_at_once(_PAGE_SIZE)
+    lines = control.list_jobs(settings, size, before=before, selection=selection)
     with reading(settings) as session:
         counts = count_by_state(session, selection)
-    shown = JobList(selection, _kinds(settings, selection), counts, before, _PAGE_SIZE)
+    shown = JobList(selection, _kinds(settings, selection), counts, before, size)
     return html_response(job_list.list_page(lines, shown, reader))
 
 
