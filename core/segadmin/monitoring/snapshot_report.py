@@ -106,13 +106,12 @@ def read_report(settings: Settings, snapshot: str = "current", label_set: str | 
 def report_facts(report: SnapshotReport) -> dict[str, Any]:
     """Return a report as JSON."""
     snapshot, drift = report.snapshot, report.drift
+    cells = sorted(report.matrix.items(), key=lambda cell: [name or "" for name in cell[0]])
     return {
         "snapshot": snapshot.model_dump(mode="json") | {"current": report.is_current},
         "segments": [row.model_dump(mode="json", exclude={"id", "snapshot_id"}) for row in report.segments],
         "trend": to_jsonable_python(report.trend),
-        "movement": [
-            {"before": before, "after": after, "users": users} for (before, after), users in report.matrix.items()
-        ],
+        "movement": [{"before": before, "after": after, "users": users} for (before, after), users in cells],
         "model": {
             "version": report.card.version,
             "name": report.model.name,
