@@ -36,8 +36,10 @@ _PRELOADED = (
     *("celery.bin.celery", "celery.apps.beat", "celery.apps.worker", "celery.concurrency.prefork"),
     *("celery.worker.consumer.consumer", "kombu.transport.redis", "segadmin_worker.consumer", "segadmin.workflows"),
 )
-#: Few commands import these, and they take seconds; so they come when nobody asks for a while.
-_PRELOADED_LATER = ("torch", "transformers", "sklearn.linear_model")
+#: Only some commands import these, which take seconds, and whose memory makes every fork slow; so the commands are
+#: forked from a process of their own.
+_HEAVY = ("torch", "transformers", "sklearn.linear_model")
+_HEAVY_COMMANDS = {"doctor", "backbones"}
 _REQUEST_BYTES = 1 << 20
 
 
@@ -88,8 +90,8 @@ class Command:
 class CommandServer:
     """The process that commands are forked from."""
 
-    def __init__(self, address: Path, process: subprocess.Popen[bytes]) -> None:
-        self._address = address
+    def __init__(self, address: Path, process: subprocess.Popen[bytes], *, heavy: bool) -> None:
+        self._address, self._heavy = address, heavy
         self._process = process  # it ends when nobody holds the other end of its input any more
 
     def start(
@@ -103,6 +105,8 @@ class CommandServer:
         umask: int = 0o022,
     ) -> Command:
         """Start ``segadmin …``, ``celery …`` or ``python -c …`` in ``folder``, or here, begun with ``umask``."""
+        if not self._heavy and _HEAVY_COMMANDS.intersection(words[1:2]):
+            return command_server(heavy=True).start(words, environment, out, err, folder=folder, umask=umask)
         request = {
             "words": list(words),
             "environment": dict(environment),
@@ -154,20 +158,24 @@ def run_anew(words: Sequence[str], environment: Mapping[str, str], timeout: floa
 
 
 @cache
-def command_server() -> CommandServer:
-    """Return the process that commands are forked from, started now if need be; it ends with this process."""
+def command_server(*, heavy: bool = False) -> CommandServer:
+    """Return the process that commands are forked from, started now if need be; it ends with this process.
+
+    Args:
+        heavy: whether it is that of the commands that import PyTorch.
+    """
     address = Path(tempfile.mkdtemp(prefix="segadmin-commands-")) / "commands"
-    command = [sys.executable, "-m", "tests.commands", str(address)]
+    command = [sys.executable, "-m", "tests.commands", str(address), *(_HEAVY if heavy else ())]
     environment = os.environ | {"REMAP_SIGTERM": "SIGQUIT"}  # of every worker, and read when Celery is imported
     root = Path(__file__).parent.parent
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root, env=environment)
     assert server.stdout is not None
     server.stdout.readline()  # it listens
-    return CommandServer(address, server)
+    return CommandServer(address, server, heavy=heavy)
 
 
-def _serve(address: str) -> None:
-    """Answer each connection in a process of its own, which forks the command and says how it ended."""
+def _serve(address: str, *heavy: str) -> None:
+    """Fork a command for each connection, and say over it how the command ended."""
     from sqlalchemy.orm import configure_mappers
 
     import segadmin_api.cli
@@ -175,7 +183,7 @@ def _serve(address: str) -> None:
     for module in pkgutil.iter_modules(segadmin_api.cli.__path__, "segadmin_api.cli."):
         if module.name != "segadmin_api.cli.__main__":
             importlib.import_module(module.name)
-    for name in _PRELOADED:
+    for name in (*_PRELOADED, *heavy):
         importlib.import_module(name)
     configure_mappers()
     gc.freeze()  # collecting garbage would write to what all share, and so copy it
@@ -184,39 +192,38 @@ def _serve(address: str) -> None:
         listening.bind(address)
         listening.listen(16)
         print(address, flush=True)
-        patience: float | None = 1
-        while sys.stdin not in (ready := select.select([listening, sys.stdin], [], [], patience)[0]):
-            if not ready:
-                patience = None
-                for name in _PRELOADED_LATER:
-                    importlib.import_module(name)
-                gc.freeze()
-                continue
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
-            if os.fork() == 0:
-                listening.close()
-                _answer(connection)
-            connection.close()
+            _start(connection)
     shutil.rmtree(Path(address).parent)
 
 
-def _reap(_signal: int, _frame: FrameType | None) -> None:
-    """Wait for processes that have ended: only so is what commands cost counted with what the tests cost."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+#: Process id of each command that runs → whom to tell how it ended.
+_asked: dict[int, socket.socket] = {}
 
 
-def _answer(connection: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _start(connection: socket.socket) -> None:
     request, streams, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 2)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # it is not reaped before it is in the dictionary
     if (command := os.fork()) == 0:
-        connection.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         _become(json.loads(request), streams)
     connection.send(str(command).encode())
-    _, status = os.waitpid(command, 0)
-    connection.send(str(status).encode())
-    os._exit(0)
+    _asked[command] = connection
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    for stream in streams:
+        os.close(stream)
+
+
+def _reap(_signal: int, _frame: FrameType | None) -> None:
+    """Wait for commands that have ended, and tell whoever asked for them."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            connection = _asked.pop(ended[0])
+            with suppress(BrokenPipeError):  # nobody waits any more
+                connection.send(str(ended[1]).encode())
+            connection.close()
 
 
 def _become(request: dict[str, object], streams: Sequence[int]) -> None:
@@ -261,4 +268,4 @@ def _python() -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

@@ -28,7 +28,7 @@ def shop(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     get_settings.cache_clear()
     cli("data", "import", "completejourney", "--users", "60")
     cli("data", "label", "spend3")
-    cli("up", "--detach", "--no-flower")
+    cli("up", "--detach", "--no-flower", "--no-web", "--cpu", "1")
     yield cli
     cli("down", check=False)
 

@@ -58,7 +58,7 @@ def test_a_plugin_package_is_found_by_its_entry_point(segadmin: Cli, settings: S
     assert listed["broken"] == []
     segadmin("data", "import", "completejourney", "--users", "60")
     segadmin("data", "label", "spend3")
-    segadmin("up", "--detach", "--no-flower")
+    segadmin("up", "--detach", "--no-flower", "--no-web", "--cpu", "1")
     words = (
         "--textualizer",
         "emoji",

@@ -65,7 +65,7 @@ def test_the_champion_is_not_compared_on_its_training_rows(shop: Settings) -> No
 
 
 def test_a_rollback_restores_champion_and_snapshot(shop: Settings, cli: Cli) -> None:
-    retrain(shop, seed=5).all()
+    retrain(shop, seed=5).published()
     assert current(shop) == (2, 2)
     rollback = json.loads(cli("models", "rollback", "--reason", "complaints", "--json").stdout)
     assert rollback.items() >= {"label_set": LABELS, "champion": 1, "before": 2, "snapshot": 1}.items()
@@ -98,7 +98,7 @@ def test_rollbacks_go_back_one_champion_after_the_other(shop: Settings, cli: Cli
 
 def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="segadmin")
-    retrain(shop, seed=5).all()
+    retrain(shop, seed=5).published()
     registry.roll_back_champion(shop)
     registry.promote_version(shop, "2")
     lines = [{"message": line.getMessage(), **fields_of(line)} for line in caplog.records]
@@ -117,7 +117,7 @@ def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogC
 
 
 def test_a_rollback_is_refused_while_a_job_holds_the_lock(shop: Settings) -> None:
-    retrain(shop, seed=5).all()
+    retrain(shop, seed=5).published()
     with transaction(shop) as session:
         session.add(Lock(name=f"snapshot:{LABELS}", job_id=1))
     with pytest.raises(JobError, match="Job 1 is changing the snapshot"):

@@ -33,13 +33,13 @@ def moved(shop: Settings) -> Settings:
     """A shop with four snapshots: active users moved, one left and one is new, the others were read a week later."""
     users = planted_users(shop)
     more_weeks(shop, users.head(60), range(14, 15))
-    Run(shop, "refresh", {"time": "on-event"}).all()
+    Run(shop, "refresh", {"time": "on-event"}).published()
     Lake.of(shop).delete("users", f"user_key = {users['user_key'][100]}")
     bucket = users["bucket"][0]
     new = {"bucket": bucket, "user_key": 77 * 4 + bucket, "user": "new"}
     Lake.of(shop).append("users", pl.DataFrame([new], schema=Lake.of(shop).scan("users").collect_schema()))
-    Run(shop, "refresh", {"time": "on-event"}).all()
-    Run(shop, "refresh", {"time": "exact"}).all()
+    Run(shop, "refresh", {"time": "on-event"}).published()
+    Run(shop, "refresh", {"time": "exact"}).published()
     return shop
 
 
@@ -81,7 +81,7 @@ def test_users_moved_by_another_model(shop: Settings) -> None:
         session.flush()
         make_champion(session, second, expected=1)
     more_weeks(shop, planted_users(shop), range(14, 15))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     causes = {each.cause for each in diff(shop, *_pair(shop, 1, 2)).movements}
     assert causes == {"another definition"}
 
@@ -100,11 +100,11 @@ def test_corrections_and_merges_are_causes_beside_another_model(shop: Settings) 
     correct(shop, "user-1", elsewhere["user-1"], "from then on")
     correct(shop, "user-3", elsewhere["user-3"], "in between")
     merge_users(shop, [UserPair("user-4", "user-7"), UserPair("user-5", "user-8")])
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     undo_merge(shop, 2)
     for name in ("user-2", "user-3"):
         withdraw(shop, name, "no more")
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     newest = max(snapshot.id or 0 for snapshot in snapshots_of(shop))
 
     def causes(earlier: int, later: int) -> dict[str, str | None]:
@@ -167,7 +167,7 @@ def test_what_cannot_be_compared_is_refused(shop: Settings, cli: Cli, tmp_path: 
     for words, message in refused.items():
         assert message in cli("snapshots", *words, check=False).stderr
     more_weeks(shop, planted_users(shop).head(5), range(14, 15))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     out = ["--out", str(tmp_path / "a.csv")]
     assert (
         "There is no segment 'hgh'. Did you mean 'high'?"

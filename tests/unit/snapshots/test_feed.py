@@ -40,7 +40,7 @@ def test_a_publication_writes_who_entered_and_the_next_one_who_moved(shop: Setti
     assert first["position"].to_list() == list(range(1, 241))
     assert set(first["cause"]) == {"new user"}
     more_weeks(shop, planted_users(shop).head(40), range(14, 17))
-    published = Run(shop, "refresh", {}).all().inputs["publish"][0]
+    published = Run(shop, "refresh", {}).published().inputs["publish"][0]
     second = changes(shop).filter(pl.col("sequence") == 2)
     assert second["change"].to_list() == ["moved"] * published["moved"]
     assert set(second["cause"]) <= {"new events", "time"}
@@ -50,7 +50,7 @@ def test_a_publication_writes_who_entered_and_the_next_one_who_moved(shop: Setti
 
 def test_a_promotion_and_a_rollback_are_followed_too(shop: Settings) -> None:
     more_weeks(shop, planted_users(shop), range(14, 16))
-    retrain(shop, seed=5).all()
+    retrain(shop, seed=5).published()
     roll_back_champion(shop, LABELS)
     promote_version(shop, "2")
     write_changes(shop, LABELS)

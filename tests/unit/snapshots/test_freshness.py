@@ -75,7 +75,7 @@ def test_an_event_from_the_future_does_not_make_all_others_late() -> None:
 def test_a_snapshot_states_the_events_that_it_adds(shop: Settings) -> None:
     before = Lake.of(shop).scan("events").select(pl.len()).collect().item()
     more_weeks(shop, planted_users(shop), range(14, 15))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     after = Lake.of(shop).scan("events")
     snapshot = newest(shop)
     assert snapshot.freshness["events"] + snapshot.freshness["late"] == after.select(pl.len()).collect().item() - before
@@ -100,7 +100,7 @@ def test_a_compaction_and_an_erasure_bring_no_events(shop: Settings) -> None:
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
     forget(shop, [planted_users(shop)["user"][5]])
     assert arrived_since(lake, first) is None  # the erasure has shortened the log; nothing is claimed
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert newest(shop).freshness == {}
 
 

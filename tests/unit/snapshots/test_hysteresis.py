@@ -57,7 +57,7 @@ def test_users_whose_new_segment_does_not_lead_stay(shop: Settings) -> None:
     set_margins(shop, [0.2, 0.2, 0.2])
     before = assignments(shop, 1).select("user_key", was="segment").collect()
     more_weeks(shop, planted_users(shop), range(14, 16))
-    snapshot, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).all())
+    snapshot, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).published())
     rows = rows.join(before, on="user_key", maintain_order="left")
     held = rows.filter(pl.col("overridden_by") == "hysteresis")
     others = rows.filter(pl.col("overridden_by").is_null())
@@ -77,16 +77,16 @@ def test_users_whose_new_segment_does_not_lead_stay(shop: Settings) -> None:
 def test_a_refresh_without_it_is_what_a_score_gives(shop: Settings) -> None:
     set_margins(shop, [0.5, 0.5, 0.5])
     more_weeks(shop, planted_users(shop), range(14, 16))
-    _, held = published(shop, Run(shop, "refresh", {"hysteresis": True}).all())
+    _, held = published(shop, Run(shop, "refresh", {"hysteresis": True}).published())
     assert held["overridden_by"].count() > 0
-    snapshot, released = published(shop, Run(shop, "refresh", {}).all())
+    snapshot, released = published(shop, Run(shop, "refresh", {}).published())
     assert released["overridden_by"].count() == 0
     assert by_model(released).equals(released["segment"])
     assert snapshot.moved_without_hysteresis is None
     assert snapshot.moved == held["overridden_by"].count()
     causes = released.filter(pl.col("snapshot_id") == snapshot.id)["cause"].unique().to_list()
     assert causes == ["hysteresis ended"]
-    _, scored = published(shop, Run(shop, "score", {}).all())
+    _, scored = published(shop, Run(shop, "score", {}).published())
     assert scored["segment"].equals(released["segment"])
 
 
@@ -97,7 +97,7 @@ def test_churn_without_it_is_counted_along_the_way_that_was_not_taken(shop: Sett
     counted, path = [], [by_model(assignments(shop, 1).sort("user_key").collect())]
     for week in (14, 15, 16):
         more_weeks(shop, users, range(week, week + 1), seed=week)
-        snapshot, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).all())
+        snapshot, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).published())
         counted.append(snapshot.moved_without_hysteresis)
         path.append(by_model(rows))
     assert counted == [(one != other).sum() for one, other in pairwise(path)]
@@ -109,7 +109,7 @@ def test_corrected_users_are_kept_also_with_hysteresis(shop: Settings) -> None:
     key = find_user(shop, "user-7")
     correct(shop, "user-7", "low", "sure")
     more_weeks(shop, planted_users(shop), range(14, 16))
-    _, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).all())
+    _, rows = published(shop, Run(shop, "refresh", {"hysteresis": True}).published())
     (row,) = rows.filter(pl.col("user_key") == key).iter_rows(named=True)
     assert (row["segment"], row["overridden_by"]) == ("low", "correction")
     assert row["model_segment"] == by_model(rows.filter(pl.col("user_key") == key))[0]

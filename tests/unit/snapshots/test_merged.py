@@ -56,7 +56,7 @@ def test_a_refresh_completes_a_merge_that_was_killed(
     names, keys = (planted_users(shop).head(2)[column].to_list() for column in ("user", "user_key"))
     if undone:
         merge_users(shop, [UserPair(*names)])
-        Run(shop, "refresh", {"time": "on-event"}).all()
+        Run(shop, "refresh", {"time": "on-event"}).published()
     real = merge_rows._replace
 
     def killed(lake: Lake, name: str, *frames: pl.DataFrame) -> None:
@@ -67,7 +67,7 @@ def test_a_refresh_completes_a_merge_that_was_killed(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(merge_rows, "_replace", killed)
         undo_merge(shop, 1) if undone else merge_users(shop, [UserPair(*names)])
-    number = Run(shop, "refresh", {"time": "on-event"}).all().inputs["publish"][0]["snapshot_id"]
+    number = Run(shop, "refresh", {"time": "on-event"}).published().inputs["publish"][0]["snapshot_id"]
     assert [merge.state for merge in list_merges(shop)] == [MergeState.UNDONE if undone else MergeState.MERGED]
     published = set(assignments(shop, number).collect()["user_key"])
     assert published == set(Lake.of(shop).scan("users").collect()["user_key"])
@@ -78,7 +78,7 @@ def test_a_refresh_completes_a_merge_that_was_killed(
 
 def test_the_merged_leave_and_the_others_are_scored_again(shop: Settings, cli: Cli) -> None:
     old, new = _merge(shop)
-    run = Run(shop, "refresh", {"time": "on-event"}).all()
+    run = Run(shop, "refresh", {"time": "on-event"}).published()
     assert run.inputs["publish"][0]["rescored_by"] == {"new events": _with_recent_events(shop, old)}
     after = assignments(shop, 2).collect()
     assert after.height == 240 - PAIRS
@@ -106,10 +106,10 @@ def test_the_merged_leave_and_the_others_are_scored_again(shop: Settings, cli: C
 def test_an_undone_merge_gives_both_their_segments_back(shop: Settings) -> None:
     before = assignments(shop, 1).select("user_key", "segment", "probability").sort("user_key").collect()
     old, _ = _merge(shop)
-    Run(shop, "refresh", {"time": "on-event"}).all()
+    Run(shop, "refresh", {"time": "on-event"}).published()
     for number in range(1, PAIRS + 1):
         undo_merge(shop, number)
-    Run(shop, "refresh", {"time": "on-event"}).all()
+    Run(shop, "refresh", {"time": "on-event"}).published()
     after = assignments(shop, 3).select("user_key", "segment", "probability").sort("user_key").collect()
     assert after.equals(before)
     causes = diff(shop, *_two(shop, 2, 3)).users.filter(pl.col("user_key").is_in(old))["cause"].unique().to_list()
@@ -121,7 +121,7 @@ def test_an_undone_merge_gives_both_their_segments_back(shop: Settings) -> None:
 
 def test_forgetting_one_of_two_takes_the_history_of_both(shop: Settings) -> None:
     old, new = _merge(shop)
-    Run(shop, "refresh", {"time": "on-event"}).all()
+    Run(shop, "refresh", {"time": "on-event"}).published()
     with transaction(shop) as session:
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
     [erased] = forget(shop, [planted_users(shop)["user"][0]])

@@ -58,7 +58,7 @@ def test_a_summary_lists_the_distinctive_categories_of_a_segment(shop: Settings)
 
 
 def test_publishing_twice_changes_nothing(shop: Settings) -> None:
-    run = Run(shop, "score", {}).all()
+    run = Run(shop, "score", {}).published()
     before = _state(shop)
     assert run.stage("publish")[0]["snapshot_id"] == 2
     assert _state(shop) == before
@@ -102,7 +102,7 @@ def test_the_second_of_two_concurrent_publishes_is_retried(shop: Settings) -> No
 
 def test_a_snapshot_counts_users_who_changed_segment(shop: Settings) -> None:
     more_weeks(shop, planted_users(shop).head(40), range(14, 17))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     both = [assignments(shop, number).select("user_key", "segment").collect() for number in (1, 2)]
     joined = both[0].join(both[1], on="user_key")
     snapshot = _snapshot(shop, 2)
@@ -218,7 +218,7 @@ def test_a_users_history_and_text(shop: Settings) -> None:
     users = planted_users(shop)
     key = users.filter(pl.col("rate") == users["rate"].max())["user_key"][0]
     more_weeks(shop, users, range(14, 15))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     rows = history(shop, key)
     assert [(row.snapshot_id, row.current) for row in rows] == [(2, True), (1, False)]
     assert rows[0].segment == max(rows[0].probabilities, key=lambda name: rows[0].probabilities[name])

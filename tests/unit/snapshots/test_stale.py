@@ -45,7 +45,7 @@ def test_only_users_with_new_events_are_read_and_written(shop: Settings) -> None
     active = planted_users(shop).head(20)
     more_weeks(shop, active, range(14, 15))
     with_events = Lake.of(shop).scan("events").filter(pl.col("at") >= START + timedelta(weeks=14)).collect()["user_key"]
-    run = Run(shop, "refresh", ON_EVENT).all()
+    run = Run(shop, "refresh", ON_EVENT).published()
     assert _read(run) == set(with_events)
     assert set(_causes(run).values()) == {Cause.EVENTS}
     written = Lake.of(shop).scan("assignments", snapshot_id=2).collect()
@@ -66,7 +66,7 @@ def test_a_late_event_is_noticed_although_no_time_passed(shop: Settings) -> None
     events = Lake.of(shop).scan("events").filter(pl.col("user_key") == late["user_key"]).collect().head(1)
     at = START + timedelta(weeks=13)
     Lake.of(shop).append("events", events.with_columns(at=pl.lit(at), event_id=pl.lit(4711)))
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "refresh", {}).published()
     assert _causes(run) == {late["user_key"]: Cause.EVENTS}
 
 
@@ -74,7 +74,7 @@ def test_an_event_older_than_the_window_changes_nothing(shop: Settings) -> None:
     events = Lake.of(shop).scan("events").collect().head(1)
     at = START - timedelta(weeks=60)
     Lake.of(shop).append("events", events.with_columns(at=pl.lit(at), event_id=pl.lit(4711)))
-    assert Run(shop, "refresh", {}).all().inputs["publish"][0]["unchanged"]
+    assert Run(shop, "refresh", {}).published().inputs["publish"][0]["unchanged"]
 
 
 def test_a_renamed_category_is_noticed_by_those_who_bought_it(shop: Settings) -> None:
@@ -83,7 +83,7 @@ def test_a_renamed_category_is_noticed_by_those_who_bought_it(shop: Settings) ->
     buyers = set(bought.collect()["user_key"])
     renamed = pl.when(pl.col("item") == "games-1").then(pl.lit("chess"))
     lake.overwrite("items", lake.scan("items").with_columns(category=renamed.otherwise("category")).collect())
-    causes = _causes(Run(shop, "refresh", ON_EVENT).all())
+    causes = _causes(Run(shop, "refresh", ON_EVENT).published())
     assert causes == dict.fromkeys(buyers, Cause.ITEMS)
     assert 0 < len(buyers) < 240
 
@@ -94,7 +94,7 @@ def test_new_users_are_added_and_erased_ones_are_gone(shop: Settings) -> None:
     forget_all_jobs(shop)
     forget(shop, ["user-3"])
     lake.append("users", pl.DataFrame([{**user, "user": "new", "user_key": 77 * 4 + user["bucket"]}]))
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "refresh", {}).published()
     assert _causes(run) == {77 * 4 + user["bucket"]: Cause.NEW}
     assert run.inputs["publish"][0]["users"] == 240
     assert assignments(shop, 2).collect().height == 240
@@ -111,12 +111,12 @@ def forget_all_jobs(settings: Settings) -> None:
 def test_a_user_who_is_not_in_the_store_any_more_has_left(shop: Settings) -> None:
     [user] = planted_users(shop).head(1).iter_rows(named=True)
     Lake.of(shop).delete("users", f"user_key = {user['user_key']}")
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert _snapshot(shop, 2).users == 239
     assert user["user_key"] not in assignments(shop, 2).collect()["user_key"]
     assert [row.snapshot_id for row in history(shop, user["user_key"])] == [1]
     more_weeks(shop, planted_users(shop).tail(3), range(14, 15))
-    Run(shop, "refresh", ON_EVENT).all()
+    Run(shop, "refresh", ON_EVENT).published()
     assert user["user_key"] not in assignments(shop, 3).collect()["user_key"]
 
 
@@ -140,7 +140,7 @@ def _hashes(run: Run) -> pl.DataFrame:
 def test_silent_users_are_read_as_often_as_the_policy_says(shop: Settings, policy: TimePolicy) -> None:
     reads_silent = policy is TimePolicy.EXACT
     _one_event(shop, timedelta(hours=20))
-    run = Run(shop, "refresh", {"time": policy.value}).all()
+    run = Run(shop, "refresh", {"time": policy.value}).published()
     assert (len(_read(run)) > 1) is reads_silent
     assert _snapshot(shop, 2).everyone_read_at == _snapshot(shop, 2 if reads_silent else 1).as_of
 
@@ -150,7 +150,7 @@ def test_only_those_are_read_whose_text_may_have_changed(shop: Settings, hours: 
     before = assignments(shop, 1).select("user_key", "phrase_hash", "next_change").collect()
     assert before["next_change"].null_count() == 0
     _one_event(shop, timedelta(hours=hours))
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "refresh", {}).published()
     now = _hashes(run)
     changed = set(now.join(before, on=["user_key", "phrase_hash"], how="anti")["user_key"])
     assert changed <= _read(run)
@@ -164,7 +164,7 @@ def test_only_those_are_read_whose_text_may_have_changed(shop: Settings, hours: 
 def test_who_was_read_in_vain_is_read_again_when_it_may_matter(shop: Settings) -> None:
     for hours in (20, 1):
         _one_event(shop, timedelta(hours=hours))
-        run = Run(shop, "refresh", {}).all()
+        run = Run(shop, "refresh", {}).published()
     moments = assignments(shop, 3).select("user_key", "next_change").collect()
     assert moments.filter(pl.col("next_change") <= pl.lit(_snapshot(shop, 3).as_of)).is_empty()
     assert len(_read(run)) < 120
@@ -176,7 +176,7 @@ def test_rows_without_a_moment_are_read(shop: Settings) -> None:
     rows = lake.scan("assignments").collect().with_columns(next_change=pl.lit(None))
     lake.replace_partition("assignments", rows, "snapshot_id", "1")
     _one_event(shop, timedelta(hours=1))
-    assert len(_read(Run(shop, "refresh", {}).all())) == 240
+    assert len(_read(Run(shop, "refresh", {}).published())) == 240
 
 
 def test_policies_are_due_once_their_time_has_passed() -> None:
@@ -193,7 +193,7 @@ def test_a_snapshot_is_written_whole_where_most_has_changed(shop: Settings) -> N
     users = planted_users(shop)
     for week, count in ((14, 60), (15, 110)):
         more_weeks(shop, users.head(count), range(week, week + 1))
-        Run(shop, "refresh", ON_EVENT).all()
+        Run(shop, "refresh", ON_EVENT).published()
     assert [_snapshot(shop, number).parts for number in (2, 3)] == [[1, 2], [3]]
     rows = Lake.of(shop).scan("assignments", snapshot_id=3).collect()
     assert rows.height == 240
@@ -266,4 +266,4 @@ def test_without_the_log_all_are_compared(shop: Settings) -> None:
     Lake.of(shop).drop_history("events")
     stale = _stale(shop)
     assert stale.changes is None
-    assert len(_causes(Run(shop, "refresh", ON_EVENT).all())) == 3
+    assert len(_causes(Run(shop, "refresh", ON_EVENT).published())) == 3

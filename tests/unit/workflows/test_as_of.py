@@ -23,7 +23,7 @@ from tests.planted import LABELS, START, Run, more_weeks, planted_users
 def a_later_week(settings: Settings) -> None:
     """Publish a snapshot that has another week of some users."""
     more_weeks(settings, planted_users(settings).head(40), range(14, 15))
-    Run(settings, "refresh", {"time": "exact"}).all()
+    Run(settings, "refresh", {"time": "exact"}).published()
 
 
 def take_it_back(settings: Settings) -> None:
@@ -40,14 +40,14 @@ def of(settings: Settings, number: int) -> SegmentSnapshot:
 def test_no_assignment_is_as_of_later_than_the_newest_event(shop: Settings, time: str) -> None:
     a_later_week(shop)
     take_it_back(shop)
-    Run(shop, "refresh", {"time": time, "force": True}).all()
+    Run(shop, "refresh", {"time": time, "force": True}).published()
     newest = Lake.of(shop).latest_event
     assert newest is not None
     assert of(shop, 3).newest_event == newest
     assert timedelta() < of(shop, 3).as_of - newest < timedelta(seconds=1)
     rows = assignments(shop, 3).sort("user_key").collect()
     assert rows["scored_as_of"].max() <= of(shop, 3).as_of
-    Run(shop, "score", {"force": True}).all()
+    Run(shop, "score", {"force": True}).published()
     full = assignments(shop, 4).sort("user_key").collect()
     columns = ["user_key", "segment", *(["phrase_hash"] if time == "exact" else [])]
     changed = rows.filter(pl.col("snapshot_id") == 3)["user_key"].implode()
@@ -58,7 +58,7 @@ def test_no_assignment_is_as_of_later_than_the_newest_event(shop: Settings, time
 def test_it_is_said(shop: Settings, cli: Cli) -> None:
     a_later_week(shop)
     take_it_back(shop)
-    published = Run(shop, "refresh", {"force": True}).all().inputs["publish"][0]
+    published = Run(shop, "refresh", {"force": True}).published().inputs["publish"][0]
     before, after = of(shop, 2), of(shop, 3)
     assert published["went_back_from"] is not None
     with reading(shop) as session:

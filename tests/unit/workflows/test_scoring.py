@@ -44,7 +44,7 @@ def test_every_user_is_scored_and_the_segment_is_the_likeliest(shop: Settings) -
 
 
 def test_a_refresh_without_new_events_publishes_nothing(shop: Settings) -> None:
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "refresh", {}).published()
     assert sum(output["scoring"]["rows"] for output in run.inputs["textualize"]) == 0
     published = run.inputs["publish"][0]
     assert published.items() >= {"unchanged": True, "snapshot_id": 1, "rescored": 0, "users": 240}.items()
@@ -57,7 +57,7 @@ def test_a_job_that_is_retried_does_not_replace_a_newer_snapshot(shop: Settings)
     more_weeks(shop, users.head(30), range(14, 15))
     failed, explicit = (Run(shop, "refresh", options).until("publish") for options in ({}, {"model": "1"}))
     more_weeks(shop, users.tail(30), range(15, 16), seed=2)
-    assert Run(shop, "refresh", {}).all().inputs["publish"][0]["snapshot_id"] == 2
+    assert Run(shop, "refresh", {}).published().inputs["publish"][0]["snapshot_id"] == 2
     for run in (failed, explicit):
         run.all()
         assert run.inputs["publish"][0].items() >= {"overtaken": True, "snapshot_id": 2, "moved": 0}.items()
@@ -72,7 +72,7 @@ def test_a_job_that_is_retried_does_not_replace_the_snapshot_of_a_new_champion(s
     failed, explicit = (Run(shop, "score", options).until("publish") for options in ({}, {"model": "1"}))
     nothing_runs(shop)
     promote_version(shop, str(version.id))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "refresh", {}).published()
     assert failed.all().inputs["publish"][0]["overtaken"]
     assert _scored_by(shop) == version.id
     assert not explicit.all().inputs["publish"][0]["overtaken"], "somebody wanted the segments of that model"
@@ -123,7 +123,7 @@ def test_another_model_version_carries_no_user_forward(shop: Settings) -> None:
 
 
 def test_score_scores_everybody_again(shop: Settings) -> None:
-    run = Run(shop, "score", {}).all()
+    run = Run(shop, "score", {}).published()
     assert run.inputs["publish"][0].items() >= {"rescored": 240, "rescored_by": {"time": 240}}.items()
     with transaction(shop) as session:
         assert session.get_one(SegmentSnapshot, 2).parts == [2]
@@ -207,18 +207,18 @@ def test_a_textualizer_of_another_version_is_refused(shop: Settings, monkeypatch
 
 def test_textualize_alone_needs_no_model(settings: Settings) -> None:
     plant(settings, users=12, weeks=2)
-    done = Run(settings, "textualize", {"textualizer": "timeline"}).all().inputs["textualize"]
+    done = Run(settings, "textualize", {"textualizer": "timeline"}).published().inputs["textualize"]
     assert sum(output["scoring"]["rows"] for output in done) == 12
     assert [output["training"] for output in done] == [None, None]
 
 
 def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings) -> None:
     users = planted_users(shop)
-    early = Run(shop, "score", {}).all() and Run(shop, "refresh", {}).all().inputs["outcomes"][0]
+    early = Run(shop, "score", {}).published() and Run(shop, "refresh", {}).published().inputs["outcomes"][0]
     assert early["measured"] == []
     assert early["note"] == "the outcomes of 2 snapshots are not known yet"
     more_weeks(shop, users, range(14, 17))
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "refresh", {}).published()
     assert [measurement["snapshot_id"] for measurement in run.inputs["outcomes"][0]["measured"]] == [1, 2]
     with transaction(shop) as session:
         evaluations = session.exec(select(Evaluation).where(Evaluation.split == "outcome")).all()
@@ -226,7 +226,7 @@ def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings)
     # Everybody went on as before, so the model does as well as it did on test.
     assert rows["snapshot 1"].metrics["auroc"] > 0.65
     assert rows["snapshot 1"].rows > 200
-    assert Run(shop, "refresh", {}).all().inputs["outcomes"][0]["measured"] == []
+    assert Run(shop, "refresh", {}).published().inputs["outcomes"][0]["measured"] == []
 
 
 def test_outcomes_agree_with_labels_derived_later(shop: Settings) -> None:
@@ -245,12 +245,12 @@ def test_outcomes_agree_with_labels_derived_later(shop: Settings) -> None:
 def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:
     with transaction(shop) as session:
         session.get_one(LabelSet, LABELS).labeler = "table"
-    done = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
+    done = Run(shop, "refresh", {}).published().inputs["outcomes"][0]
     assert "not derived from events" in done["note"]
 
 
 def test_a_challenger_scores_no_user(shop: Settings) -> None:
-    run = retrain(shop, backbone_options={"rounds": "1", "leaves": "2", "min_users": "200"}).all()
+    run = retrain(shop, backbone_options={"rounds": "1", "leaves": "2", "min_users": "200"}).published()
     verdict = run.inputs["gate"][0]
     assert not verdict["promoted"]
     assert "the champion (version 1) has 0.7" in verdict["reason"]
