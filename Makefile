@@ -27,7 +27,7 @@ demo-zh: $(VENV)/.installed-demo,e5  ## Run a synthetic Chinese shop, start to f
 	$(BIN)/segadmin --home .segadmin-demo-zh demo --language zh
 
 test: install  ## Run the tests that take seconds
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 test-slow: install  ## Run the tests that take minutes, also those that CI leaves out
 	$(BIN)/pytest -m 'slow or long' -n 2 --dist worksteal

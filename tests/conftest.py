@@ -39,11 +39,17 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     get_settings.cache_clear()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> None:
+#: Files of tests, and numbers of imported modules, at which :func:`collected` has frozen what there was.
+_frozen: set[tuple[Path, int]] = set()
+
+
+@pytest.fixture(autouse=True)
+def collected(request: pytest.FixtureRequest) -> None:
     """Leave what was imported out of the garbage collections that follow each step: they take a third of a second."""
-    gc.collect()
-    gc.freeze()
+    if (state := (request.path, len(sys.modules))) not in _frozen:
+        _frozen.add(state)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -39,19 +39,16 @@ def test_frozen_objects_are_collected_periodically(settings: Settings, monkeypat
     from segadmin_worker import tasks
 
     garbage = tasks._Garbage()
-    try:
-        kept = Kept()
-        seen = weakref.ref(kept)
-        garbage.freeze()
-        del kept
-        garbage.freeze()
-        gc.collect()
-        assert seen() is not None
-        monkeypatch.setattr(tasks, "_FULL_COLLECTION_SECONDS", -1.0)
-        garbage.freeze()
-        assert seen() is None
-    finally:
-        gc.unfreeze()
+    kept = Kept()
+    seen = weakref.ref(kept)
+    garbage.freeze()
+    del kept
+    garbage.freeze()
+    gc.collect()
+    assert seen() is not None
+    monkeypatch.setattr(tasks, "_FULL_COLLECTION_SECONDS", -1.0)
+    garbage.freeze()
+    assert seen() is None
 
 
 @pytest.mark.parametrize(("arguments", "exit_code"), [([], 0), (["gone"], 69)])
