@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
 HEAD = "0024"
+#: The database and the session of :func:`one_state`.
+_shared: ContextVar[tuple[str, Session | None]] = ContextVar("segadmin_one_state", default=("", None))
 #: PostgreSQL's ``undefined_table``; SQLite has no code of its own for it.
 _UNDEFINED_TABLE = "42P01"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -94,16 +97,43 @@ def transaction(settings: Settings) -> Iterator[Session]:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    """Open a read-only session. It does not block writers, and writers do not block it.
+    """Open a read-only session, or the one of :func:`one_state`. It does not block writers, nor they it.
 
     On SQLite all queries see one consistent state; on PostgreSQL each query sees its own.
 
     Raises:
         SchemaOutOfDate, DatabaseDamaged, StorageError: see :func:`transaction`.
     """
+    url, shared = _shared.get()
+    if shared is not None and url == settings.sqlalchemy_url:
+        with translated_errors(settings):
+            yield shared
+        return
     with _session(settings) as session:
         session.connection(execution_options={READING: True})
         yield session
+
+
+@contextmanager
+def one_state(settings: Settings) -> Iterator[None]:
+    """Let all that is read in the body, in this context (:mod:`contextvars`), see one state of an SQLite database.
+
+    It also saves a session for each reading. On PostgreSQL nothing changes: each query sees its own state, and a
+    session that waits for other work would be ended.
+
+    Raises:
+        SchemaOutOfDate, DatabaseDamaged, StorageError: see :func:`transaction`.
+    """
+    if engine(settings).dialect.name != "sqlite":
+        yield
+        return
+    with reading(settings) as session, session.no_autoflush:
+        token = _shared.set((settings.sqlalchemy_url, session))
+        try:
+            yield
+        finally:
+            _shared.reset(token)
+            session.expunge_all()  # what the body did to rows is not written
 
 
 @contextmanager
