@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter
 
 from segadmin.models.card import ModelCard, card_of
 from segadmin.models.versions import VersionLine, evaluations_of
@@ -110,7 +110,7 @@ def report_facts(report: SnapshotReport) -> dict[str, Any]:
     return {
         "snapshot": snapshot.model_dump(mode="json") | {"current": report.is_current},
         "segments": [row.model_dump(mode="json", exclude={"id", "snapshot_id"}) for row in report.segments],
-        "trend": to_jsonable_python(report.trend),
+        "trend": TypeAdapter(type(report.trend)).dump_python(report.trend, mode="json"),
         "movement": [{"before": before, "after": after, "users": users} for (before, after), users in cells],
         "model": {
             "version": report.card.version,
