@@ -149,6 +149,16 @@ def test_every_format_of_the_command_line_can_be_uploaded(api: Api, form: str) -
     assert imported(api, answer.json()["id"])["rows_kept"] == 1
 
 
+def test_a_proposal_keeps_what_is_chosen_with_it(api: Api) -> None:
+    upload = send(api, ORDERS.encode("gb18030"))["id"]
+    wanted = {"source": "csv", "again": True, "source_options": {"encoding": "gb18030"}}
+    answer = api("POST", f"/v1/uploads/{upload}/preview", Scope.OPERATOR, json=wanted).json()
+    assert wanted.items() <= answer["upload"]["choice"].items()
+    assert answer["result"]["problem"] == ""
+    assert "会员编号" in answer["result"]["columns"]
+    assert "nosuch" in preview(api, upload, source="nosuch")["problem"]
+
+
 def test_items_and_labels_are_uploaded_too(api: Api) -> None:
     items = send(api, "商品id,title\nmilk-1,Milk\n", "items.csv")
     result = preview(api, items["id"], table="items")

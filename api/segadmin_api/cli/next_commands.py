@@ -11,8 +11,6 @@ from segadmin.urls import mask_url
 
 #: The pattern of a suggested command, and what it becomes; ``None``: as it is written.
 _replacement: tuple[re.Pattern[str], str] | None = None
-#: Who needs a key cannot make one from here.
-_ON_THE_SERVER = ("keys create",)
 
 
 def remember_home(home: Path, commands: Iterable[str]) -> None:
@@ -22,7 +20,7 @@ def remember_home(home: Path, commands: Iterable[str]) -> None:
 
 def remember_server(server: str, commands: Iterable[str], local: Iterable[str]) -> None:
     """Suggest ``commands`` with ``--server`` from now on, without its key; but not ``local`` ones, such as ``db``."""
-    _remember(["--server", mask_url(server)], commands, [*local, *_ON_THE_SERVER])
+    _remember(["--server", mask_url(server)], commands, local)
 
 
 def _remember(options: list[str], commands: Iterable[str], local: Iterable[str] = ()) -> None:

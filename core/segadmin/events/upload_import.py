@@ -110,20 +110,31 @@ def preview_upload(settings: Settings, upload: Upload, choice: Choice, rows: int
         return UploadPreview(columns=columns, problem=_about_file(str(error), settings, upload))
 
 
-def propose_choice(settings: Settings, upload: Upload, table: str = "events") -> tuple[Choice, UploadPreview]:
-    """Return how an upload probably is to be imported into ``table``, and its preview."""
+def propose_choice(
+    settings: Settings, upload: Upload, table: str = "events", given: Choice | None = None
+) -> tuple[Choice, UploadPreview]:
+    """Return how an upload probably is to be imported into ``table``, and its preview.
+
+    Args:
+        settings: location of the store.
+        upload: the file.
+        table: ``events``, ``items`` or ``labels``.
+        given: what else is chosen already, such as the source.
+    """
+    given = given or Choice()
     if table != "events":
-        return _by_names(settings, upload, table)
+        labels = DEFAULT_LABELS if table == "labels" else ""
+        return _by_names(settings, upload, replace(given, table=table, label_set=given.label_set or labels))
     try:
-        request = request_of(settings, upload, Choice())
+        request = request_of(settings, upload, given)
         proposal = propose(settings, request, PREVIEW_ROWS)
         columns = list(sample_of(settings, request, 1).rows.columns)
     except pl.exceptions.PanicException as error:
-        return Choice(), UploadPreview(problem=f"{upload.name} cannot be read: {str(error).splitlines()[0]}.")
+        return given, UploadPreview(problem=f"{upload.name} cannot be read: {str(error).splitlines()[0]}.")
     except SegadminError as error:
-        return Choice(), UploadPreview(problem=_about_file(str(error), settings, upload))
+        return given, UploadPreview(problem=_about_file(str(error), settings, upload))
     mapping = Mapping.of_text(proposal.mapping)
-    choice = Choice(mapping=mapping.model_dump(mode="json", exclude_defaults=True))
+    choice = replace(given, mapping=mapping.model_dump(mode="json", exclude_defaults=True))
     return choice, _of_proposal(proposal, columns)
 
 
@@ -140,13 +151,12 @@ def _of_proposal(proposal: Proposal, columns: list[str]) -> UploadPreview:
     )
 
 
-def _by_names(settings: Settings, upload: Upload, table: str) -> tuple[Choice, UploadPreview]:
-    """Return a choice for items or labels, by the names of the columns."""
-    choice = Choice(table, label_set=DEFAULT_LABELS if table == "labels" else "")
+def _by_names(settings: Settings, upload: Upload, choice: Choice) -> tuple[Choice, UploadPreview]:
+    """Return a choice for items or labels with a mapping by the names of the columns."""
     first = preview_upload(settings, upload, choice)
     free = {plain_word(column): column for column in reversed(first.columns)}
     columns: dict[str, Any] = {}
-    for name in (*REQUIRED[table], *OPTIONAL[table]):
+    for name in (*REQUIRED[choice.table], *OPTIONAL[choice.table]):
         words = (plain_word(name), *ALSO_CALLED.get(name, ()))
         column = next((free.pop(word) for word in words if word in free), None)
         if column is not None and column != name:

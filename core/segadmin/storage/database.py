@@ -230,6 +230,7 @@ def revision(settings: Settings) -> str | None:
     if settings.database_files and not settings.database_files[0].exists() and is_store(settings):
         return None
     with translated_errors(settings, SQLAlchemyError), engine(settings).connect() as connection:
+        connection.execution_options(**{READING: True})  # it does not wait for a writer
         if not engine(settings).dialect.has_table(connection, "alembic_version"):
             return None
         version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

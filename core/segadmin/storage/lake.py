@@ -138,7 +138,10 @@ class Lake:
             status = None
         if newest is None or status is None:
             return open_table(folder, version)
-        return _newest_table(address_of(folder), newest, (status.st_ino, status.st_mtime_ns))
+        try:
+            return _newest_table(address_of(folder), newest, (status.st_ino, status.st_mtime_ns))
+        except DeltaError:  # or meanwhile
+            return open_table(folder)
 
     def append(self, table: str, frame: pl.DataFrame, commit: Commit | None = None) -> bool:
         """Append ``frame`` in one atomic commit; return whether it was written.

@@ -19,6 +19,8 @@ from segadmin.files import make_folder
 #: Execution option of connections that only read.
 READING = "segadmin_reading"
 _WAL_ATTEMPTS = 50
+#: The same for emptying the log, which waits for all that read now: a page reads for as long as it is made.
+_EMPTYING_ATTEMPTS = 600
 #: Key of a pooled connection's :func:`file_id`.
 _FILE = "segadmin_file"
 
@@ -110,7 +112,7 @@ def empty_write_ahead_log(connection: Any) -> None:
         sqlite3.OperationalError: other processes use the database all the time.
     """
     connection.execute("PRAGMA busy_timeout=0")  # this loop retries
-    for _ in range(_WAL_ATTEMPTS):
+    for _ in range(_EMPTYING_ATTEMPTS):
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if not busy:
             return

@@ -534,7 +534,7 @@ def test_the_write_ahead_log_is_emptied_or_a_warning_is_given(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(settings)
-    monkeypatch.setattr(sqlite, "_WAL_ATTEMPTS", 2)
+    monkeypatch.setattr(sqlite, "_EMPTYING_ATTEMPTS", 2)
     path = settings.root / "segadmin.db"
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")

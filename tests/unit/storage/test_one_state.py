@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from sqlmodel import func, select
 
 from segadmin.errors import StorageError
 from segadmin.settings import Settings
-from segadmin.storage import audit
+from segadmin.storage import audit, database
 from segadmin.storage.database import one_state, reading
 from segadmin.storage.records import Audit
 
@@ -52,3 +54,11 @@ def test_a_database_that_is_away_is_reported_within_it(settings: Settings) -> No
     with pytest.raises(StorageError), one_state(settings), reading(settings) as session:
         session.connection().exec_driver_sql("DROP TABLE audit")
         entries(settings)
+
+
+def test_the_schema_is_checked_while_somebody_writes(settings: Settings) -> None:
+    audit.record(settings, "tests.first", "all")
+    database._checked.clear()
+    with closing(sqlite3.connect(settings.root / "segadmin.db")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert entries(settings) == 1

@@ -172,10 +172,10 @@ def choose_and_preview(
     Raises:
         ConfigurationError, DataError: it cannot be imported so, and what was chosen before is kept.
     """
+    choice = _choice(settings, wanted)
     if wanted.mapping is None:
-        choice, result = propose_choice(settings, upload, wanted.table)
+        choice, result = propose_choice(settings, upload, wanted.table, choice)
     else:
-        choice = _choice(settings, wanted)
         request_of(settings, upload, choice)
         result = preview_upload(settings, upload, choice, wanted.rows)
     upload = choose(settings, upload, choice)
