@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import unescape
+from html.parser import HTMLParser
 
 from segadmin.events.formulas import escape_formula
 
@@ -19,9 +19,6 @@ _LINES = {"br", "div", "li", "p", "small"}
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIGNED = re.compile(r"\+\d+(?:\.\d+)?")
 _MISSING = {"–", "—"}
-#: A tag (whether it ends an element, its name, its attributes) or a text. Pages escape ``<`` and ``>`` in attributes.
-_TOKEN = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)([^<>]*)>|<[^<>]*>|([^<]+)")
-_ATTRIBUTE = re.compile(r'([\w-]+)(?:="([^"]*)")?')
 
 
 @dataclass
@@ -47,13 +44,8 @@ class PageTable:
 def read_table(html: str, number: int) -> tuple[str, PageTable] | None:
     """Return the title of a page and its table ``number``, counted from 1; ``None`` if it has no such table."""
     reader = _TableReader(number)
-    for ends, tag, attributes, text in _TOKEN.findall(html):
-        if text:
-            reader.text(unescape(text))
-        elif ends:
-            reader.end(tag)
-        elif tag and (not attributes.endswith("/") or tag in _VOID):
-            reader.start(tag, {name: unescape(value) for name, value in _ATTRIBUTE.findall(attributes)})
+    reader.feed(html)
+    reader.close()
     return (" ".join(reader.title.split()), reader.table) if reader.table is not None else None
 
 
@@ -64,13 +56,11 @@ def as_csv(rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-class _TableReader:
-    """Reads one table of a page that this program has written, so that all its tags are closed.
-
-    :mod:`html.parser`, which reads any page, takes more than twice as long.
-    """
+class _TableReader(HTMLParser):
+    """Reads one table of a page that this program has written, so that all its tags are closed."""
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self.title, self.table = "", None  # type: str, PageTable | None
         self._number, self._count = number, 0
         self._heading, self._into = "", ""  # what the text belongs to: title, heading, caption or cell
@@ -80,7 +70,8 @@ class _TableReader:
         self._numeric, self._span, self._spoken = False, 1, ""
         self._hidden = 0  #: the depth of elements whose text is no value
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
         if self._hidden:
             self._hidden += tag not in _VOID
         elif self._has_no_value(tag, attributes.get("class", "").split()):
@@ -97,7 +88,11 @@ class _TableReader:
         elif self._is_here:
             self._open(tag, attributes)
 
-    def end(self, tag: str) -> None:
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _VOID:
+            self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
         if self._hidden:
             self._hidden -= 1
         elif tag in {"h1", "h2", "h3", "caption"}:
@@ -110,7 +105,7 @@ class _TableReader:
         elif tag in _LINES and self._into == "cell":
             self._cell.append("\n")
 
-    def text(self, data: str) -> None:
+    def handle_data(self, data: str) -> None:
         if self._hidden:
             return
         if self._into == "title":
@@ -133,7 +128,7 @@ class _TableReader:
             tag in _NO_VALUE or in_cell or (tag in {"details", "td", "th"} and bool({"action", "choose"} & {*classes}))
         )
 
-    def _open(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def _open(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "tr":
             self._row, self._is_head = [], True
         elif tag in {"td", "th"}:
