@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
-from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -32,7 +31,7 @@ from segadmin_api.http.readers import NOTICE, reader_of
 from segadmin_api.http.security import Requires, authorize
 from segadmin_api.http.sessions import CSRF_FIELD, read_session
 from segadmin_api.http.tables import table_response, wants_table
-from segadmin_api.http.threads import SAFE, ThreadedRoute
+from segadmin_api.http.threads import ThreadedRoute
 
 #: The field with the path of the page that a form is on.
 BACK_FIELD = "back"
@@ -76,10 +75,19 @@ class PageRoute(ThreadedRoute):
     A page shows one state of the database: see :func:`segadmin.storage.database.one_state`.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        if SAFE.issuperset(options.get("methods") or SAFE) and not iscoroutinefunction(endpoint):
-            endpoint = _in_one_state(endpoint)
-        super().__init__(path, endpoint, **options)
+    @staticmethod
+    def of_reading(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what a page calls in its thread."""
+
+        @wraps(endpoint)
+        def run(*args: Any, **options: Any) -> Any:
+            request: Request | None = options.get("request")
+            if request is None:
+                return endpoint(*args, **options)
+            with one_state(request.app.state.settings):
+                return endpoint(*args, **options)
+
+        return run
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the function that handles a request."""
@@ -99,18 +107,6 @@ class PageRoute(ThreadedRoute):
             return response
 
         return handle_page
-
-
-def _in_one_state(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(endpoint)
-    def run(*args: Any, **options: Any) -> Any:
-        request: Request | None = options.get("request")
-        if request is None:
-            return endpoint(*args, **options)
-        with one_state(request.app.state.settings):
-            return endpoint(*args, **options)
-
-    return run
 
 
 class RequiresForm(Requires):

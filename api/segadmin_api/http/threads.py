@@ -50,10 +50,15 @@ class ThreadedRoute(APIRoute):
     """A route that runs in a thread of changes if it changes something, and in a usual one else."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        is_change = not SAFE.issuperset(options.get("methods") or SAFE)
-        if is_change and not iscoroutinefunction(endpoint):
-            endpoint = _in_threads_of_changes(endpoint)
+        if not iscoroutinefunction(endpoint):
+            reads = SAFE.issuperset(options.get("methods") or SAFE)
+            endpoint = self.of_reading(endpoint) if reads else _in_threads_of_changes(endpoint)
         super().__init__(path, endpoint, **options)
+
+    @staticmethod
+    def of_reading(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what a route that only reads calls in its thread."""
+        return endpoint
 
 
 def _in_threads_of_changes(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:

@@ -17,7 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from segadmin.errors import SegadminError
-from segadmin.events.uploads import Draft, Upload, drop_old, keep_once, new_upload, too_large
+from segadmin.events.uploads import Draft, Upload, drop_old, keep, new_upload, too_large
 from segadmin.settings import Settings
 from segadmin.storage.audit import current_actor, record
 
@@ -91,7 +91,7 @@ async def receive_upload(
     Raises:
         HTTPException: 400 if the body is no form or not complete, 413 if the file is too large, 415 if it is compressed
             by a ``Content-Encoding``, 422 if there is no file or the file has no name.
-        DataError, KeyReused, StorageError: see :func:`segadmin.events.uploads.keep_once`.
+        DataError, KeyReused, StorageError: see :func:`segadmin.events.uploads.keep`.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "The body is compressed. Send the file as it is; files such as orders.csv.gz may be.")
@@ -142,7 +142,7 @@ class _Receiver:
         if self.draft is None:
             raise HTTPException(422, "There is no file. Choose one.")
         await self._flush()
-        upload, created = await run_in_threadpool(keep_once, self.settings, self.draft, current_actor(), key)
+        upload, created = await run_in_threadpool(keep, self.settings, self.draft, current_actor(), key)
         if created:
             facts = {"bytes": upload.bytes, "sha256": upload.sha256}
             await run_in_threadpool(record, self.settings, "uploads.add", f"upload {upload.id}", **facts)

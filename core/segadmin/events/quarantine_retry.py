@@ -10,7 +10,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.import_records import find_import
 from segadmin.events.quarantine import as_file, find_rows
-from segadmin.events.uploads import Choice, Replaced, Upload, keep_once, new_upload
+from segadmin.events.uploads import Choice, Replaced, Upload, keep, new_upload
 from segadmin.settings import Settings
 from segadmin.storage.audit import current_actor, record
 from segadmin.storage.records import Import
@@ -44,9 +44,7 @@ def upload_rows(
             draft.write(_lines(file.slice(start, _BATCH)))
         table, _, label_set = imported.table.partition(":")
         choice = Choice(table, _mapping(imported), label_set=label_set)
-        upload, created = keep_once(
-            settings, draft, current_actor(), key, choice=choice, replaced=Replaced(number, reason)
-        )
+        upload, created = keep(settings, draft, current_actor(), key, choice=choice, replaced=Replaced(number, reason))
     if created:
         record(settings, "data.quarantine.retry", f"import {number}", reason=reason, rows=rows.height)
     return upload, created

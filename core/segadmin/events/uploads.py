@@ -188,16 +188,11 @@ def new_upload(settings: Settings, name: str, most: int) -> Iterator[Draft]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(settings: Settings, draft: Draft, actor: str) -> Upload:
-    """Make a complete draft an upload, see :func:`keep_once`."""
-    return keep_once(settings, draft, actor, None)[0]
-
-
-def keep_once(
+def keep(
     settings: Settings,
     draft: Draft,
     actor: str,
-    key: str | None,
+    key: str | None = None,
     *,
     choice: Choice | None = None,
     replaced: Replaced | None = None,

@@ -19,6 +19,8 @@ METRICS = ("auroc", "macro_f1", "accuracy")
 _NEAR = 0.02
 #: Standard deviations on either side that hold 99 % of three metrics (Bonferroni), and 95 % of one.
 _WIDE, _USUAL = 2.94, 1.96
+#: Reports that a page of them has.
+MOST_DRAWN = 100
 
 
 def report_of(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
@@ -62,10 +64,6 @@ def list_reports(
     if before is not None:
         query = query.where(col(DriftReport.snapshot_id) < before)
     return session.exec(query.order_by(col(DriftReport.snapshot_id).desc()).limit(limit)).all()
-
-
-#: Reports that a page of them has.
-MOST_DRAWN = 100
 
 
 @dataclass(frozen=True)

@@ -158,12 +158,10 @@ def scan_table(
         for column in partitions
         if column in chosen and "" not in chosen[column]  # in a partition, Delta stores an empty text as no value
     ]
-    schema, paths = (
-        pl.Schema(table.schema()),
-        list(filter(file_filter, table.file_uris(file_pruning_predicate=filters or None))),
-    )
+    paths = list(filter(file_filter, table.file_uris(file_pruning_predicate=filters or None)))
     if len(paths) > _FEW_FILES or table.protocol().min_reader_version > 1:
         return pl.scan_delta(table)
+    schema = pl.Schema(table.schema())
     if not paths:
         return pl.LazyFrame(schema=schema)
     return pl.scan_parquet(

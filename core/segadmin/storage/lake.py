@@ -132,15 +132,12 @@ class Lake:
         """Open a table for reading; of the newest version the log is read once by a process."""
         folder = self.path / table
         newest = self.version(table) if version is None else None
-        try:
-            status = (folder / "_delta_log" / f"{newest:020}.json").stat() if newest is not None else None
-        except FileNotFoundError:  # its history was dropped just now
-            status = None
-        if newest is None or status is None:
+        if newest is None:
             return open_table(folder, version)
         try:
+            status = (folder / "_delta_log" / f"{newest:020}.json").stat()
             return _newest_table(address_of(folder), newest, (status.st_ino, status.st_mtime_ns))
-        except DeltaError:  # or meanwhile
+        except (FileNotFoundError, DeltaError):  # its history was dropped just now
             return open_table(folder)
 
     def append(self, table: str, frame: pl.DataFrame, commit: Commit | None = None) -> bool:

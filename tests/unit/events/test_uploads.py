@@ -27,7 +27,6 @@ from segadmin.events.uploads import (
     drop_old,
     find_upload,
     keep,
-    keep_once,
     list_uploads,
     new_upload,
     plain_name,
@@ -57,7 +56,7 @@ def store(settings: Settings) -> Iterator[Settings]:
 def an_upload(settings: Settings, content: bytes = EVENTS, name: str = "events.csv") -> Upload:
     with new_upload(settings, name, 2**20) as draft:
         draft.write(content)
-        return keep(settings, draft, "me")
+        return keep(settings, draft, "me")[0]
 
 
 def imported(settings: Settings) -> None:
@@ -102,7 +101,7 @@ def test_a_draft_of_a_killed_process_is_removed_after_an_hour(store: Settings) -
         os.utime(dead.folder / "file" / dead.name, (0, 0))
         drop_old(store)
         assert not dead.folder.exists()
-        assert keep(store, slow, "me").bytes == 2**17
+        assert keep(store, slow, "me")[0].bytes == 2**17
 
 
 def test_an_upload_that_is_removed_during_its_preview_is_gone(store: Settings) -> None:
@@ -250,7 +249,7 @@ def test_one_request_with_one_key_is_one_upload(store: Settings) -> None:
     def put(content: bytes, key: str) -> tuple[Upload, bool]:
         with new_upload(store, "a.csv", 2**20) as draft:
             draft.write(content)
-            return keep_once(store, draft, "me", key)
+            return keep(store, draft, "me", key)
 
     first, is_new = put(b"user\n1", "nightly")
     assert is_new

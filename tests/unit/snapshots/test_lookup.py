@@ -23,8 +23,8 @@ def test_every_user_is_found_with_their_own_row(shop: Settings, monkeypatch: pyt
     lookup = SegmentLookup(shop)
     users = assignments(shop, 1).select("user_key", "segment", "probabilities").collect()
     for key, segment, probabilities in users.iter_rows():
-        found = lookup.find([key])
-        assert found is not None
-        assert (found.segment, list(found.probabilities.values())) == (segment, probabilities)
+        current = lookup.find([key])
+        assert current is not None
+        assert (current.segment, list(current.probabilities.values())) == (segment, probabilities)
     unknown = next(key for key in range(1_000) if key not in set(users["user_key"]))
     assert lookup.find([unknown]) is None
