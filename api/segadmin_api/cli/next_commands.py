@@ -11,6 +11,8 @@ from segadmin.urls import mask_url
 
 #: The pattern of a suggested command, and what it becomes; ``None``: as it is written.
 _replacement: tuple[re.Pattern[str], str] | None = None
+#: What messages say before a command that works only there, such as the first key of somebody who has none.
+_THERE = "on the server: "
 
 
 def remember_home(home: Path, commands: Iterable[str]) -> None:
@@ -27,7 +29,7 @@ def _remember(options: list[str], commands: Iterable[str], local: Iterable[str] 
     global _replacement  # noqa: PLW0603  (a process runs one command)
     names, others = ("|".join(map(re.escape, words)) for words in (commands, local))
     not_local = rf"(?!(?:{others})\b)" if others else ""
-    pattern = rf"\bsegadmin (?=(?:{names})\b){not_local}"
+    pattern = rf"(?<!{_THERE})\bsegadmin (?=(?:{names})\b){not_local}"
     _replacement = re.compile(pattern), f"{shlex.join(['segadmin', *options])} "
 
 

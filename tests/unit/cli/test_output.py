@@ -136,11 +136,11 @@ def test_suggested_commands_have_the_server_that_was_given(
         "http://me:secret@shop:8400", ["jobs", "db", "keys", "models"], ["db", "models export"]
     )
     echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin db upgrade")
-    echo("Make a key: segadmin keys create NAME; see: segadmin keys list")
+    echo("Make it on the server: segadmin keys create NAME; another: segadmin keys create OTHER")
     server = "segadmin --server 'http://me:***@shop:8400'"
     first, second = capsys.readouterr().out.splitlines()
     assert first == (f"Next: {server} jobs list; {server} models show 1; segadmin models export 1; segadmin db upgrade")
-    assert second == f"Make a key: segadmin keys create NAME; see: {server} keys list"
+    assert second == f"Make it on the server: segadmin keys create NAME; another: {server} keys create OTHER"
 
 
 @pytest.mark.parametrize(
