@@ -132,8 +132,9 @@ def both(api: Api, cli: Cli) -> Any:
     there = {"SEGADMIN_SERVER": api.url, "SEGADMIN_KEY": api.keys[Scope.ADMIN]}
 
     def run(line: str) -> list[tuple[int, str, str]]:
-        done = [cli(*line.split(), check=False, **where) for where in (here, there)]
-        return [(each.returncode, _plain(each.stdout), _plain(each.stderr)) for each in done]
+        # The server first: with it, the key is used for the first time today.
+        done = [cli(*line.split(), check=False, **where) for where in (there, here)]
+        return [(each.returncode, _plain(each.stdout), _plain(each.stderr)) for each in reversed(done)]
 
     return run
 
