@@ -17,7 +17,7 @@ from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
-from segadmin_api.cli import imports, inbox, interrupted, mappings, merges, quarantine
+from segadmin_api.cli import imports, inbox, interrupted, mappings, merges, preview, quarantine
 from segadmin_api.cli.output import (
     JsonOption,
     confirm,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 app = group("Import, generate, inspect and erase events, items and labels.")
 _BAR_WIDTH = 40
 app.add_typer(imports.app, name="import")
-app.command()(imports.preview)
+app.command()(preview.preview)
 app.add_typer(mappings.app, name="mappings")
 app.command()(inbox.inbox)
 app.command()(interrupted.interrupted)
