@@ -278,7 +278,7 @@ def measured(rows: Rows, learn: Callable[..., Any], task: str, wanted: argparse.
     from segadmin.contracts.plugins import load_plugins
     from segadmin.evaluation.bootstrap import Interval, auroc_draws
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.stacked import pool, weigh
+    from segadmin_plugins.backbones.pooled import pool, weigh
 
     draws: dict[str, list[Any]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)
