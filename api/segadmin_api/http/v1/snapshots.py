@@ -32,10 +32,8 @@ from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.segments import TypicalUser, TypicalUsers
 from segadmin_api.schemas.snapshots import (
-    Cell,
     Member,
     MovedUser,
-    Movement,
     Report,
     ReportCharts,
     Segment,
@@ -97,19 +95,7 @@ def show_diff(
     settings = settings_of(request)
     with reading(settings) as session:
         pair = find_two(session, earlier, snapshot, labels)
-    compared = recent_diff(settings, *pair)
-    movements, matrix = compared.movements, compared.matrix
-    return SnapshotDiff(
-        label_set=compared.later.label_set,
-        earlier=compared.earlier.id or 0,
-        later=compared.later.id or 0,
-        users_before=compared.users_before,
-        users_after=compared.users_after,
-        stayed=compared.stayed,
-        segments=list(compared.segments),
-        matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],
-        movements=[Movement.model_validate(movement) for movement in movements],
-    )
+    return SnapshotDiff.of(recent_diff(settings, *pair))
 
 
 @snapshots.get("/{snapshot}/diff/users", dependencies=[allow(Scope.ANALYST)])
