@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from segadmin.contracts.plugins import describe
+from segadmin.contracts.plugin_errors import describe
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import PluginContractError, PluginError, SegadminError
 from segadmin.storage.schema import TIME
