@@ -1,4 +1,4 @@
-"""The record of an import: which import a file is, what the record says while it runs, and how it ends."""
+"""The record of an import: found or created when the import begins, and closed with its counts when it ends."""
 
 from __future__ import annotations
 

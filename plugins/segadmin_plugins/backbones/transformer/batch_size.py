@@ -38,7 +38,7 @@ def with_fitting_batches(
     Args:
         options: of the fit, with the batch size to begin with.
         fit: called with the options of each attempt.
-        run: is told about further attempts.
+        run: its progress shows further attempts.
         model: what is trained in this process; its gradients are dropped before a further attempt.
         what: the activity, for messages.
         advice: what to change if even ``least`` users do not fit.
