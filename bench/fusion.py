@@ -219,7 +219,7 @@ class Net:
 
     def _groups(self, rate: float) -> list[dict[str, Any]]:
         """Return the weights with their rates, relative to each other as in fine-tuning."""
-        from segadmin_plugins.backbones.transformer.training import FEATURES_SPEED, FUSING_DECAY, HEAD_DECAY, HEAD_SPEED
+        from segadmin_plugins.backbones.transformer.trainer import FEATURES_SPEED, FUSING_DECAY, HEAD_DECAY, HEAD_SPEED
 
         head, speed = self.model.features, rate * FEATURES_SPEED / HEAD_SPEED
         groups = [{"params": [*self.model.text.parameters()], "lr": rate, "weight_decay": 0.01}]
@@ -278,7 +278,7 @@ def measured(rows: Rows, learn: Callable[..., Any], task: str, wanted: argparse.
     from segadmin.contracts.plugins import load_plugins
     from segadmin.evaluation.bootstrap import Interval, auroc_draws
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.stacked import pool, weigh
+    from segadmin_plugins.backbones.pooled import pool, weigh
 
     draws: dict[str, list[Any]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)

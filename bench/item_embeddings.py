@@ -115,7 +115,7 @@ def measured(rows: Rows, items: ItemFeatures, task: str, seeds: list[int]) -> di
     from segadmin.contracts.plugins import load_plugins
     from segadmin.evaluation.bootstrap import Interval, auroc_draws
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.stacked import pool, weigh
+    from segadmin_plugins.backbones.pooled import pool, weigh
 
     draws: dict[str, list[Any]] = defaultdict(list)
     for seed in seeds:

@@ -50,7 +50,7 @@ def predictions_of_models(job: int) -> tuple[Any, dict[str, Any], dict[str, floa
     from segadmin.storage.database import transaction
     from segadmin.storage.predictions import predictions_of
     from segadmin.storage.records import ModelVersion
-    from segadmin_plugins.backbones.stacked import pool, weigh
+    from segadmin_plugins.backbones.pooled import pool, weigh
 
     settings = get_settings()
     steps = {step.stage: step.result for step in steps_of(job)}

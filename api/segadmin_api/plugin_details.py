@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from segadmin.contracts.option_text import option_text
-from segadmin.contracts.plugins import KINDS, describe, load_plugins
+from segadmin.contracts.plugin_errors import describe
+from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.contracts.plugins import Plugins as PluginRegistry
 from segadmin.errors import INTERRUPTS, PluginNotFound, SegadminError, did_you_mean
 from segadmin.settings import Settings

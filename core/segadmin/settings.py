@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,13 +13,15 @@ from hashlib import blake2s
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from segadmin.errors import ConfigurationError, InvalidSettings
-from segadmin.files import make_folder, open_plain, private_folder, put_once
+from segadmin.database_urls import check_database_url
+from segadmin.errors import InvalidSettings
+from segadmin.files import private_folder
 from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
+from segadmin.secret_files import create_secret_file, is_blank, read_secret_file
 from segadmin.urls import mask_url, url_problem
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 Language = Literal["en", "zh"]
 #: Bytes; the kernel limits the path of a unix socket to about 108.
 _SOCKET_PATH_LIMIT = 100
-#: SQLAlchemy's names of the supported databases and drivers.
-_DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
-_DATABASE_URLS = "sqlite:////path/to/segadmin.db or postgresql://user:password@host/name"
 _DAY = 86_400.0
 #: A host name, one with a wildcard as its first part, an address, or ``*`` for all.
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -229,26 +227,8 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        """Refuse the URL of an unsupported database before a driver repeats it, with its password, in a message."""
-        scheme = value.partition("://")[0]
-        file, mark, options = value.partition("?")
-        if scheme.startswith("sqlite") and mark and not parse_qsl(options):
-            raise ValueError(f"a question mark in a file's name is written %3F: {file}%3F{options}")
-        if not value or (
-            scheme.startswith("sqlite") and value not in {"sqlite://", "sqlite:///", "sqlite:///:memory:"}
-        ):
-            return value
-        if scheme.startswith("sqlite"):
-            raise ValueError("a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db")
-        drivers = [name.partition("+")[2] for name in _DATABASES if "+" in name]
-        if scheme in {"postgres", *(f"postgres+{driver}" for driver in drivers)}:
-            raise ValueError("write postgresql:// for postgres://")
-        if scheme.partition("+")[0] == "postgresql" and scheme not in _DATABASES:
-            raise ValueError(f"the driver {scheme.partition('+')[2]!r} is not supported. Write postgresql://")
-        if problem := url_problem(value):
-            raise ValueError(f"{problem}. Use {_DATABASE_URLS}")
-        if scheme not in _DATABASES:
-            raise ValueError(f"only SQLite and PostgreSQL are supported. Use {_DATABASE_URLS}")
+        if value:
+            check_database_url(value)
         return value
 
     @field_validator("broker_url")
@@ -261,7 +241,7 @@ class Settings(BaseModel):
     @field_validator("user_key_secret")
     @classmethod
     def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and _is_blank(value.get_secret_value()):
+        if value is not None and is_blank(value.get_secret_value()):
             raise ValueError("it is empty, so everybody could compute the user keys. Set a secret")
         return value
 
@@ -341,7 +321,7 @@ class Settings(BaseModel):
         if self.user_key_secret is not None:
             return self.user_key_secret.get_secret_value().encode()
         fix = "Restore it from a backup, or set SEGADMIN_USER_KEY_SECRET: with another secret every user is a new one."
-        return self._read_secret("user_key_secret", fix).encode()
+        return read_secret_file(self.root / "user_key_secret", fix).encode()
 
     def create_secret(self) -> bytes:
         """Return the user-key secret; generate ``home/user_key_secret`` if there is none.
@@ -352,45 +332,17 @@ class Settings(BaseModel):
             ConfigurationError: it cannot be read.
         """
         if self.user_key_secret is None:
-            self._generate("user_key_secret")
+            create_secret_file(self.root / "user_key_secret", self.umask_bits)
         return self.secret()
 
     def flower_login(self) -> str:
         """Return ``user:password`` for Flower; generate the password the first time."""
         if self.flower_password:
             return f"{self.flower_user}:{self.flower_password.get_secret_value()}"
-        self._generate("flower_password")
+        file = self.root / "flower_password"
+        create_secret_file(file, self.umask_bits)
         fix = "Remove it, and the next start makes a new one; or set SEGADMIN_FLOWER_PASSWORD."
-        return f"{self.flower_user}:{self._read_secret('flower_password', fix)}"
-
-    def _generate(self, name: str) -> None:
-        """Create the secret ``home/<name>`` once, even if processes race; readable according to the umask."""
-        try:
-            make_folder(self.root, self.umask_bits)
-            if not (self.root / name).exists():
-                put_once(self.root / name, secrets.token_urlsafe(24), self.umask_bits | 0o022)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{self.root / name} cannot be written: {error.strerror}. Set SEGADMIN_HOME to a folder of your own."
-            ) from None
-
-    def _read_secret(self, name: str, fix: str) -> str:
-        path = self.root / name
-        try:
-            with open_plain(path) as file:  # a named pipe would keep every process waiting
-                content = file.read().decode().strip()
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}. {fix}") from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{path} cannot be read: it is not text. {fix}") from None
-        if _is_blank(content):
-            raise ConfigurationError(f"{path} is empty. {fix}")
-        return content
-
-
-def _is_blank(text: str) -> bool:
-    """Return whether a text has no visible character: spaces, NUL, or the byte-order mark of an empty file."""
-    return not any(character.isprintable() and not character.isspace() for character in text)
+        return f"{self.flower_user}:{read_secret_file(file, fix)}"
 
 
 def _absolute(path: Path) -> Path:

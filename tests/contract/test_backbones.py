@@ -14,7 +14,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound
 from segadmin.settings import Settings
 from segadmin.testing.backbones import check_backbone, check_without_features, planted
-from segadmin_plugins.backbones.stacked import weigh
+from segadmin_plugins.backbones.pooled import weigh
 from tests.models import make_model
 
 #: Options with which a backbone fits the few planted users in seconds.

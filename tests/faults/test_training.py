@@ -15,7 +15,7 @@ from segadmin.contracts.backbone import FitContext
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
-from segadmin_plugins.backbones.transformer.training import EVALUATIONS_PER_EPOCH
+from segadmin_plugins.backbones.transformer.trainer import EVALUATIONS_PER_EPOCH
 
 pytestmark = pytest.mark.faults
 

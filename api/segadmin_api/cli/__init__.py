@@ -175,7 +175,7 @@ def main() -> None:
     except SegadminError as error:
         _fail(str(error))
     except BaseException as error:  # also sys.exit() in a plugin, and a panic of Polars
-        from segadmin.contracts.plugins import blame
+        from segadmin.contracts.plugin_errors import blame
 
         interrupt = _interrupt(error)
         blamed = blame(interrupt or error)

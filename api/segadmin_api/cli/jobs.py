@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +129,12 @@ def show(
     if as_json:
         show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
         return
+    _print_job(view)
+    _print_steps(view.steps)
+
+
+def _print_job(view: control.JobView) -> None:
+    """Print the state of a job, its options, and what came of it or what it waits for."""
     heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress.done:.0%}", time_left(view)]
     heading += [f"requested {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
     echo(" · ".join(filter(None, heading)))
@@ -142,7 +149,11 @@ def show(
         echo(f"  {waits(view)}")
     if (text := coverage(view.steps)) and text not in results:
         echo(f"  text: {text}")
-    for step in view.steps:
+
+
+def _print_steps(steps: Sequence[Step]) -> None:
+    """Print the learning curves and trackers of steps, and a table of them."""
+    for step in steps:
         for line in drawn(step.curve):
             echo(f"  {step.stage}, validation log-loss: {line}")
         for name, location in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
@@ -161,7 +172,7 @@ def show(
                 step.worker,
                 step.error or ("" if step.state.done else step.note),
             )
-            for step in view.steps
+            for step in steps
         ],
     )
 

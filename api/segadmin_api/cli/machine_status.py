@@ -22,6 +22,7 @@ from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from segadmin.workflows.objectives import ObjectiveState
     from segadmin.workflows.update_policies import ScheduledPolicy
@@ -57,10 +58,25 @@ def status_table(
 ) -> RenderableType:
     """Return the services and their pages as a table, with the queues and what is late."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     from segadmin_worker.services import web_is_installed
+
+    lines = [Text(f"home: {settings.root}")]
+    if queues is not None:
+        waiting = " · ".join(f"{name} {length}" for name, length in queues.items())
+        lines.append(Text(f"waiting in the queues: {waiting}"))
+    if late:
+        lines.append(Text(f"overdue schedules: {', '.join(late)}", "bold red"))
+    lines += [Text(f"canary: {canary_line(canary)}") for canary in running_canaries]
+    if not web_is_installed():
+        lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
+    return Group(_service_table(settings, status), *lines, *map(Text, pages(settings, status)))
+
+
+def _service_table(settings: Settings, status: Status) -> Table:
+    from rich.table import Table
+    from rich.text import Text
 
     colours = {
         ServiceState.RUNNING: "green",
@@ -86,16 +102,7 @@ def status_table(
             memory,
             facts["note"],
         )
-    lines = [Text(f"home: {settings.root}")]
-    if queues is not None:
-        waiting = " · ".join(f"{name} {length}" for name, length in queues.items())
-        lines.append(Text(f"waiting in the queues: {waiting}"))
-    if late:
-        lines.append(Text(f"overdue schedules: {', '.join(late)}", "bold red"))
-    lines += [Text(f"canary: {canary_line(canary)}") for canary in running_canaries]
-    if not web_is_installed():
-        lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
-    return Group(services, *lines, *map(Text, pages(settings, status)))
+    return services
 
 
 def pages(settings: Settings, status: Status) -> list[str]:

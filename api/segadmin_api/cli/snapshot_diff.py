@@ -2,77 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from segadmin.counts import counted
 from segadmin.settings import Settings
-from segadmin.snapshots.diff import Movement, find_two
+from segadmin.snapshots.diff import find_two
 from segadmin.snapshots.diff_cell import LEFT, NEW, cell_of
 from segadmin.snapshots.export import with_user, write
 from segadmin.snapshots.recent_diffs import recent_diff
 from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin_api.cli.output import echo, table
-from segadmin_api.cli.remote_records import as_record, as_records
-
-if TYPE_CHECKING:
-    from segadmin_api.client import Client
+from segadmin_api.schemas.snapshots import SnapshotDiff
 
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Who moved between two snapshots, in numbers."""
-
-    label_set: str
-    earlier: int
-    later: int
-    users_before: int
-    users_after: int
-    stayed: int
-    segments: Sequence[str]
-    matrix: Mapping[tuple[str | None, str | None], int]  #: by segment before and after; ``None``: not in it
-    movements: Sequence[Movement]
-
-
-def difference(settings: Settings, earlier: str | None, later: str, label_set: str | None) -> Difference:
+def difference(settings: Settings, earlier: str | None, later: str, label_set: str | None) -> SnapshotDiff:
     """Return the difference of two snapshots of this machine."""
     with transaction(settings) as session:
         pair = find_two(session, earlier, later, label_set)
-    compared = recent_diff(settings, *pair)
-    return Difference(
-        label_set=compared.later.label_set,
-        earlier=compared.earlier.id or 0,
-        later=compared.later.id or 0,
-        users_before=compared.users_before,
-        users_after=compared.users_after,
-        stayed=compared.stayed,
-        segments=compared.segments,
-        matrix=compared.matrix,
-        movements=compared.movements,
-    )
+    return SnapshotDiff.of(recent_diff(settings, *pair))
 
 
-def difference_there(client: Client, earlier: str | None, later: str, label_set: str | None) -> Difference:
-    """Return the difference of two snapshots of a server."""
-    item = client.compare_snapshots(later, earlier=earlier, labels=label_set)
-    matrix = {(cell.before, cell.after): cell.users for cell in item.matrix}
-    return as_record(Difference, item, matrix=matrix, movements=as_records(Movement, item.movements))
-
-
-def facts(compared: Difference) -> dict[str, Any]:
-    """Return the difference as JSON."""
-    cells = [
-        {"before": before, "after": after, "users": users} for (before, after), users in _ordered(compared).items()
-    ]
-    return asdict(compared) | {"matrix": cells}
-
-
-def print_diff(compared: Difference) -> None:
+def print_diff(compared: SnapshotDiff) -> None:
     """Print the matrix of movements, and the causes."""
     echo(
         f"snapshot {compared.earlier} → {compared.later} · {compared.label_set} · {compared.users_before:,} → "
@@ -82,7 +35,7 @@ def print_diff(compared: Difference) -> None:
     if not movements:
         echo("Nobody moved.")
         return
-    matrix = compared.matrix
+    matrix = {(cell.before, cell.after): cell.users for cell in compared.matrix}
     rows = [*compared.segments, *({None} & {before for before, _ in matrix})]
     columns = [*compared.segments, *({None} & {after for _, after in matrix})]
     table(
@@ -104,7 +57,7 @@ def print_diff(compared: Difference) -> None:
 
 def export_moved(
     settings: Settings,
-    compared: Difference,
+    compared: SnapshotDiff,
     out: Path,
     cell: tuple[str | None, str | None],
     *,
@@ -124,12 +77,6 @@ def export_moved(
     subject = f"snapshots {compared.earlier} and {compared.later}"
     record(settings, "snapshots.diff", subject, rows=count, user_ids=with_user_ids)
     return count
-
-
-def _ordered(compared: Difference) -> dict[tuple[str | None, str | None], int]:
-    """Return the cells of the matrix in the order of the segments."""
-    matrix, order = compared.matrix, [*compared.segments, None]
-    return {(before, after): matrix[before, after] for before in order for after in order if (before, after) in matrix}
 
 
 def _count(users: int) -> str:

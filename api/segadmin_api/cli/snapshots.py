@@ -45,6 +45,8 @@ from segadmin_api.freshness_words import freshness_line, seconds
 from segadmin_api.results import went_back_sentence
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from segadmin_api.client import Client
 
 app = group("Segments of all users, published and immutable.")
@@ -170,13 +172,13 @@ def diff_(
     as_json: JsonOption = False,
 ) -> None:
     """Show who moved between two snapshots, and why."""
-    from segadmin_api.cli.snapshot_diff import difference, difference_there, export_moved, facts, print_diff
+    from segadmin_api.cli.snapshot_diff import difference, export_moved, print_diff
 
     if out is None and (before is not None or after is not None):
         raise UsageError("--from and --to choose which users are written. Name the file: --out moved.csv")
     compared = answer(
         lambda settings: difference(settings, earlier, later, label_set),
-        lambda client: difference_there(client, earlier, later, label_set),
+        lambda client: client.compare_snapshots(later, earlier=earlier, labels=label_set),
     )
     if out is not None:
         form = {"with_user_ids": with_user_ids, "raw_cells": raw_cells}
@@ -188,7 +190,7 @@ def diff_(
         )
         echo(f"Wrote {counted(rows, 'user')} to {out}.")
     elif as_json:
-        show_json(facts(compared))
+        show_json(compared.model_dump(mode="json"))
     else:
         print_diff(compared)
 
@@ -258,11 +260,14 @@ def inference_words(facts: Mapping[str, Any]) -> str:
 def _print_segments(
     snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None, before: datetime | None
 ) -> None:
-    from rich import box
-    from rich.bar import Bar
-    from rich.table import Table
-    from rich.text import Text
+    _print_facts(snapshot, before)
+    if report is not None:
+        terminal().print(drift_line(report), highlight=False, markup=False)
+    terminal().print(_segment_table(segments))
 
+
+def _print_facts(snapshot: SegmentSnapshot, before: datetime | None) -> None:
+    """Print which snapshot it is, what changed since the one before, and how it was computed."""
     console = terminal()
     console.print(
         f"snapshot {snapshot.id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
@@ -297,8 +302,14 @@ def _print_segments(
         console.print(f"{whom} corrected by people: segadmin users corrections", highlight=False)
     for facts in snapshot.inference:
         console.print(inference_words(facts), highlight=False)
-    if report is not None:
-        console.print(drift_line(report), highlight=False, markup=False)
+
+
+def _segment_table(segments: list[SegmentSummary]) -> Table:
+    from rich import box
+    from rich.bar import Bar
+    from rich.table import Table
+    from rich.text import Text
+
     rendered = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
         rendered.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -313,7 +324,7 @@ def _print_segments(
             f"{summary.confidence:.2f}" if summary.users else "–",
             Text(", ".join(f"{category['category']} ×{category['lift']:.1f}" for category in summary.distinctive)),
         )
-    console.print(rendered)
+    return rendered
 
 
 def _share(users: int, snapshot: SegmentSnapshot) -> str:

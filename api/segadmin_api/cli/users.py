@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,6 @@ from segadmin_api.cli.remote_records import as_correction, as_merge, as_record
 from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from segadmin.snapshots.user import Assigned
     from segadmin.storage.records import Correction, UserMerge
     from segadmin_api.client import Client
@@ -35,51 +33,27 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
-    from segadmin.events.keys import show_key
     from segadmin.snapshots.user import known_at
 
     with suggesting(get_settings(), user):
-        known = answer(lambda settings: _local(settings, user, text=text), lambda client: _remote(client, user))
-    rows, merges, corrected = known.history, known.merges, known.corrections
-    current = [row for row in rows if row.current] if at is None else known_at(rows, at)
-    texts = {row.label_set: known.text_of(row) for row in current} if text else {}
+        shown = answer(lambda settings: _local(settings, user, text=text), lambda client: _remote(client, user))
+    current = [row for row in shown.history if row.current] if at is None else known_at(shown.history, at)
+    texts = {row.label_set: shown.text_of(row) for row in current} if text else {}
     if as_json:
-        facts = {"user_key": known.key, "history": [asdict(row) for row in (rows if at is None else current)]}
-        facts["merged"] = [
-            {"merge": each.id, "user_key": show_key(each.old_key), **each.moved} for each in known.merges
-        ]
-        facts["corrections"] = [each.model_dump(mode="json", exclude={"user_key"}) for each in known.corrections]
+        facts = _facts(shown, shown.history if at is None else current)
         show_json(facts | ({"text": texts} if text else {}))
         return
-    merges, corrected = known.merges, known.corrections
-    echo(f"user {known.key}")
-    for merge in merges:
-        moved = ", ".join(f"{name}: {count:,}" for name, count in merge.moved.items() if count) or "no rows"
-        echo(f"merged with user {show_key(merge.old_key)} on {merge.created_at:%Y-%m-%d} ({moved}, merge {merge.id})")
+    echo(f"user {shown.key}")
+    _print_merges(shown.merges)
     if not current and at is None:
         echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
     elif not current:
         echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
     for row in current:
         _print_probabilities(row)
-        _print_override(row, corrected)
-    if at is None and len(rows) > len(current):
-        table(
-            "history",
-            [">snapshot", "labels", "as of", "segment", ">probability", ">model", "decided by"],
-            [
-                (
-                    row.snapshot_id,
-                    row.label_set,
-                    row.as_of[:10],
-                    row.segment,
-                    f"{row.probabilities.get(row.segment, max(row.probabilities.values())):.2f}",
-                    row.model_version_id,
-                    row.overridden_by or "model",
-                )
-                for row in rows
-            ],
-        )
+        _print_override(row, shown.corrections)
+    if at is None and len(shown.history) > len(current):
+        _print_history(shown.history)
     for label_set, phrases in texts.items():
         echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
         for phrase in phrases:
@@ -124,19 +98,58 @@ def _remote(client: Client, user: str) -> _User:
         with connected(get_settings()) as another:
             return another.show_user_text(user, model=row.model_version_id).phrases
 
-    known = client.show_user(user)
-    rows = [as_record(Assigned, row, as_of=row.as_of.isoformat()) for row in known.history]
+    details = client.show_user(user)
+    rows = [as_record(Assigned, row, as_of=row.as_of.isoformat()) for row in details.history]
     try:
         corrected = list(map(as_correction, client.list_corrections_of_user(user).root))
     except AccessRefused:  # the reasons of corrections are for analysts
         corrected = []
-    return _User(known.user_key, rows, read, list(map(as_merge, known.merged)), corrected)
+    return _User(details.user_key, rows, read, list(map(as_merge, details.merged)), corrected)
 
 
 app.command("correct")(corrections.correct)
 app.command("pin")(corrections.pin)
 app.command("corrections")(corrections.list_)
 app.command("review")(review.review)
+
+
+def _facts(shown: _User, history: Sequence[Assigned]) -> dict[str, Any]:
+    """Return what is known of a user, with these assignments, as JSON."""
+    from segadmin.events.keys import show_key
+
+    return {
+        "user_key": shown.key,
+        "history": [asdict(row) for row in history],
+        "merged": [{"merge": merge.id, "user_key": show_key(merge.old_key), **merge.moved} for merge in shown.merges],
+        "corrections": [each.model_dump(mode="json", exclude={"user_key"}) for each in shown.corrections],
+    }
+
+
+def _print_merges(merges: Sequence[UserMerge]) -> None:
+    from segadmin.events.keys import show_key
+
+    for merge in merges:
+        moved = ", ".join(f"{name}: {count:,}" for name, count in merge.moved.items() if count) or "no rows"
+        echo(f"merged with user {show_key(merge.old_key)} on {merge.created_at:%Y-%m-%d} ({moved}, merge {merge.id})")
+
+
+def _print_history(history: Sequence[Assigned]) -> None:
+    table(
+        "history",
+        [">snapshot", "labels", "as of", "segment", ">probability", ">model", "decided by"],
+        [
+            (
+                row.snapshot_id,
+                row.label_set,
+                row.as_of[:10],
+                row.segment,
+                f"{row.probabilities.get(row.segment, max(row.probabilities.values())):.2f}",
+                row.model_version_id,
+                row.overridden_by or "model",
+            )
+            for row in history
+        ],
+    )
 
 
 def _print_probabilities(row: Assigned) -> None:

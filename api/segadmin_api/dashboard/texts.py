@@ -60,11 +60,7 @@ def texts() -> set[str]:
 
 def _of_program() -> set[str]:
     """Return the texts that are in no template."""
-    states = {
-        state.value
-        for kind in (JobState, StepState, ModelState, ImportState, CanaryState, MergeState)
-        for state in kind
-    }
+    states = {state.value for kind in _STATES for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     charts = {*KIND_COLOURS, *drift.METRICS.values()}
     causes = {cause.value for cause in Cause}

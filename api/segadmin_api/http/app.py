@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
@@ -56,42 +57,16 @@ def create_app(
 
 def routes(settings: Settings, processes: Processes = ALONE) -> FastAPI:
     """Return the application without its shield; ``docs/generate.py`` reads its OpenAPI description."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database.ensure_schema(settings)
-        open_store(settings)  # the first event may arrive before the first import
-        events.warm_up()
-        limit_usual_threads()
-        gc.collect()
-        gc.freeze()  # current objects are permanent and need not be collected while a body is read
-        gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months
-        app.state.scoring = segments.Scoring(settings, waiting=processes.share(settings.web_scores_waiting))
-        end_with_parent(processes)
-        tasks = [asyncio.create_task(app.state.scoring.run()), asyncio.create_task(uploads.drop_old_hourly(settings))]
-        yield
-        for task in tasks:
-            task.cancel()
-
     # FastAPI's own documentation pages need no key and load third-party scripts; pages/openapi.py replaces them.
     app = FastAPI(
         title="segadmin",
         version=version("segadmin"),
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings=settings, processes=processes),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.settings, app.state.is_protected = settings, False
-    app.state.lookup, app.state.threads = SegmentLookup(settings), ServiceThreads()
-    counts = Counts(processes.counts)
-    app.state.guesses, app.state.rates = Guesses(counts=counts), _rates(settings, counts)
-    app.state.streams = Streams(processes.share(settings.web_streams))
-    app.state.body_memory = BodyMemory(max(MOST_BYTES, processes.share(MOST_HELD)))
-    app.state.admission = Admission(settings.web_events_seconds)
-    # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
-    # which needs the GIL many times per answer, would wait for both each time.
-    app.state.reading = asyncio.Lock()
+    _set_state(app, settings, processes)
     for router in routers():  # they are complete: `include_router` would look through the routes twice per request
         app.router.routes.extend(router.routes)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
@@ -104,6 +79,38 @@ def routes(settings: Settings, processes: Processes = ALONE) -> FastAPI:
         return {"status": "ok"}
 
     return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, *, settings: Settings, processes: Processes) -> AsyncIterator[None]:
+    """Get ready before the first request, and run the tasks of the application until it ends."""
+    database.ensure_schema(settings)
+    open_store(settings)  # the first event may arrive before the first import
+    events.warm_up()
+    limit_usual_threads()
+    gc.collect()
+    gc.freeze()  # current objects are permanent and need not be collected while a body is read
+    gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months
+    app.state.scoring = segments.Scoring(settings, waiting=processes.share(settings.web_scores_waiting))
+    end_with_parent(processes)
+    tasks = [asyncio.create_task(app.state.scoring.run()), asyncio.create_task(uploads.drop_old_hourly(settings))]
+    yield
+    for task in tasks:
+        task.cancel()
+
+
+def _set_state(app: FastAPI, settings: Settings, processes: Processes) -> None:
+    """Set the state that the routes share; limits are divided among the processes of the server."""
+    app.state.settings, app.state.is_protected = settings, False
+    app.state.lookup, app.state.threads = SegmentLookup(settings), ServiceThreads()
+    counts = Counts(processes.counts)
+    app.state.guesses, app.state.rates = Guesses(counts=counts), _rates(settings, counts)
+    app.state.streams = Streams(processes.share(settings.web_streams))
+    app.state.body_memory = BodyMemory(max(MOST_BYTES, processes.share(MOST_HELD)))
+    app.state.admission = Admission(settings.web_events_seconds)
+    # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
+    # which needs the GIL many times per answer, would wait for both each time.
+    app.state.reading = asyncio.Lock()
 
 
 def routers() -> list[APIRouter]:

@@ -112,7 +112,7 @@ def _currency(settings: Settings) -> str | None:
 
 @lru_cache(maxsize=8)
 def _currency_at(settings: Settings, _second: int) -> str | None:
-    from segadmin.events.ingest import inbox_currency
+    from segadmin.events.import_record import inbox_currency
 
     return inbox_currency(settings)
 
@@ -158,7 +158,7 @@ def _split(text: str) -> Iterator[str]:
 
 def warm_up() -> None:
     """Import the modules that reading events needs; this takes seconds and would delay the first requests."""
-    from segadmin.events import ingest  # noqa: F401  (for `_currency`)
+    from segadmin.events import import_record  # noqa: F401  (for `_currency`)
 
     _check(["{}"], Mapping())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ from segadmin.storage.records import SnapshotState
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.shown import InNotebooks
 from segadmin_api.schemas.users import Merge
+
+if TYPE_CHECKING:
+    from segadmin.snapshots import diff
 
 
 class Snapshot(InNotebooks):
@@ -105,6 +108,23 @@ class SnapshotDiff(InNotebooks):
     segments: list[str]
     matrix: list[Cell]
     movements: list[Movement]
+
+    @classmethod
+    def of(cls, compared: diff.SnapshotDiff) -> SnapshotDiff:
+        """Return a difference of this machine; the cells of its matrix are in the order of the segments."""
+        order, matrix = [*compared.segments, None], compared.matrix
+        pairs = [(before, after) for before in order for after in order if (before, after) in matrix]
+        return cls(
+            label_set=compared.later.label_set,
+            earlier=compared.earlier.id or 0,
+            later=compared.later.id or 0,
+            users_before=compared.users_before,
+            users_after=compared.users_after,
+            stayed=compared.stayed,
+            segments=list(compared.segments),
+            matrix=[Cell(before=before, after=after, users=matrix[before, after]) for before, after in pairs],
+            movements=[Movement.model_validate(movement) for movement in compared.movements],
+        )
 
 
 class Report(BaseModel):

@@ -7,9 +7,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,16 +20,15 @@ import pluggy
 from pydantic import TypeAdapter, ValidationError
 
 from segadmin.contracts import hookspecs
+from segadmin.contracts.plugin_errors import describe, note_home
 from segadmin.errors import INTERRUPTS, ConfigurationError, PluginError, PluginLoadError, PluginNotFound, did_you_mean
 from segadmin.settings import Settings
-from segadmin.urls import mask_all, mask_secrets
+from segadmin.urls import mask_all
 
 log = logging.getLogger(__name__)
 #: The built-ins: plain modules with the same hooks as anybody's, imported by name.
 BUILTINS = ("segadmin_plugins",)
 GROUP = "segadmin"
-#: Code that only passes a plugin's error on.
-_OWN = re.compile(r"<frozen .*|.*[/\\](?:segadmin|pluggy|importlib)[/\\]\w+\.py$")
 #: What can be registered, and the hook that registers it.
 KINDS = {
     "textualizer": "register_textualizers",
@@ -195,21 +192,6 @@ class Plugins:
             raise PluginError(" ".join(failures))
 
 
-#: File or folder of a plugin's code → what the plugin is called; of all plugins that this process loaded.
-_homes: dict[str, str] = {}
-
-
-def blame(error: BaseException) -> PluginError | None:
-    """Return what to tell of an error that the code of a plugin raised or let pass, or ``None`` if none did."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        for home, origin in _homes.items():
-            if Path(frame.filename).is_relative_to(home):
-                called = next(each for each in frames if Path(each.filename).is_relative_to(home))  # the hook or method
-                return PluginError(f"The plugin {origin} failed in {called.name}: {describe(error, home)}.")
-    return None
-
-
 @lru_cache(maxsize=4)
 def load_plugins(settings: Settings) -> Plugins:
     """Load the built-ins, the installed plugins and the plugin files of ``settings``, once per process.
@@ -226,12 +208,13 @@ def load_plugins(settings: Settings) -> Plugins:
         origin = f"{entry.dist.name} {entry.dist.version}"
         fix = f"Upgrade it, or set SEGADMIN_PLUGINS_DISABLED={entry.dist.name}"
         home = _home(entry.module)
-        _homes.update({home: origin} if home else {})
+        if home:
+            note_home(home, origin)
         with _guarded(plugins, f"{entry.dist.name}:{entry.name}", f"The plugin {origin}", fix, home) as name:
             _add(plugins, entry.load(), name, origin)
     for path in dict.fromkeys(settings.plugin_files):
         fix = "Correct it, or take it out of SEGADMIN_PLUGIN_FILES"
-        _homes[str(path)] = path.name
+        note_home(str(path), path.name)
         with _guarded(plugins, str(path), f"The plugin file {path}", fix, str(path)) as name:
             _add(plugins, _module_of(path), name, path.name)
     return plugins
@@ -253,28 +236,6 @@ def _guarded(plugins: Plugins, name: str, what: str, fix: str, home: str) -> Ite
 
 class _Refused(PluginLoadError):
     """A plugin was imported, and what it registers cannot be used."""
-
-
-def describe(error: BaseException, home: str = "") -> str:
-    """Return an error of somebody else's code in one line: its type, its message and the line that let it pass.
-
-    Args:
-        error: what was raised.
-        home: file or folder of the code whose line is wanted, if any of it was running; default: any plugin's, else
-            any but ours.
-    """
-    if isinstance(error, SyntaxError) and error.filename:
-        message, place = error.msg, f"{Path(error.filename).name}, line {error.lineno}"
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _OWN.match(frame.filename)]
-        homes = [home] if home else list(_homes)
-        inside = [
-            frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in homes)
-        ] or frames
-        message = str(error)
-        place = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
-    words = f"{type(error).__name__}: {' '.join(message.split())}".removesuffix(": ")
-    return mask_secrets(f"{words} ({place})" if place else words)
 
 
 def _home(module: str) -> str:

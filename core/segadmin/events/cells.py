@@ -33,6 +33,11 @@ def readable(chunk: pl.DataFrame, lists: Container[str] = ()) -> pl.DataFrame:
     )
 
 
+def repeated(cell: pl.Series, height: int) -> pl.Series:
+    """Return a column of ``height`` copies of a single cell, so that a constant is converted only once."""
+    return cell.new_from_index(0, height) if height else cell
+
+
 def without_missing(cells: pl.Series, words: Sequence[str]) -> tuple[pl.Series, Counter[str]]:
     """Return a column with null for missing values, and how many cells each rule changed.
 

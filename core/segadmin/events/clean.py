@@ -9,29 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
-from segadmin.contracts.event_kinds import IGNORE, KIND_ALIASES
+from segadmin.contracts.event_kinds import IGNORE
 from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import DataError
-from segadmin.events.cells import all_without_missing, lines_of, whole_numbers, without_missing
-from segadmin.events.elements import ELEMENT, each_element, element_ids
+from segadmin.events.cells import all_without_missing, lines_of, repeated, whole_numbers, without_missing
+from segadmin.events.elements import each_element
 from segadmin.events.identifiers import clean_ids, plain_id
-from segadmin.events.mapping import RETURN, Mapping
+from segadmin.events.mapping import Mapping
 from segadmin.events.nested import base_of, keys_of, unfold, with_paths
+from segadmin.events.normalize import MONEY, as_events, undecided_statuses
 from segadmin.events.number_columns import NumberColumns
-from segadmin.events.number_formats import currency_symbols, is_currency
 from segadmin.events.pii import mask
 from segadmin.events.row_checks import NUMBERS, PROBLEM, TIMES, Check, divide, row_checks
-from segadmin.events.statuses import not_bought, undecided
 from segadmin.events.text_cleaning import tidy
 from segadmin.events.times import as_utc
 from segadmin.events.vectors import with_vectors
 
-_MONEY = ("price", "unit_price")
 #: Fields with ids, and fields with codes that other tools may have converted to numbers.
 _IDS = {"events": ("user", "item", "event_id"), "items": ("item",), "labels": ("user", "segment")}
 _CODES = ("kind",)
@@ -103,32 +100,16 @@ def clean(
     typed, counts = _clean_texts(typed, mapping)
     changes.update(counts)
     if table == "events":
-        typed, of_events, changes["return"] = _as_events(typed, cells, chunk, mapping, numbers)
+        typed, of_events, changes["return"] = as_events(typed, cells, chunk, mapping, numbers)
         problems += of_events
     checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.hstack([_extras(chunk, mapping)])
     typed, cells, vector_checks = with_vectors(chunk, typed, cells, mapping)
     good, bad = divide(typed, cells, lines, [*checks, *vector_checks])
-    statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
+    statuses = Counter(undecided_statuses(good, mapping)) if table == "events" else Counter()
     bad = pl.concat([unreadable, bad]).sort("line") if unreadable.height else bad
     return Cleaned(good, bad, +changes, numbers.close_chunk(), number_ignored, statuses)
-
-
-def _as_events(
-    typed: pl.DataFrame, cells: pl.DataFrame, chunk: pl.DataFrame, mapping: Mapping, numbers: NumberColumns
-) -> tuple[pl.DataFrame, list[Check], int]:
-    """Return events with known kinds and prices of whole lines in one currency, checks, and the number of returns."""
-    if mapping.each is not None:
-        typed = typed.with_columns(element_ids(typed["event_id"], chunk[ELEMENT]))
-    typed = _whole_line(_known_kinds(typed, mapping), cells)
-    checks = _not_bought(typed, mapping)
-    if mapping.currency is None and numbers.queue:
-        checks += _other_currency(typed, cells, numbers)
-    else:
-        typed = _one_currency(typed, mapping)
-    typed, returns = _returns(typed)
-    return typed, checks, returns
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
@@ -170,19 +151,6 @@ def _each_element(chunk: pl.DataFrame, lines: pl.Series, path: str) -> tuple[pl.
     return chunk.drop(LINE), chunk[LINE].alias("line")
 
 
-def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[Check]:
-    """Return the check for rows with a status that means that nothing was bought."""
-    if typed["status"].null_count() == typed.height:
-        return []
-    is_cancelled = not_bought(pl.col("status"), pl.col("kind") == RETURN, mapping.rules.cancelled, mapping.statuses)
-    rows = typed.select(is_cancelled.fill_null(value=False)).to_series()
-    return [(pl.lit(rows), "cancelled", "status")] if rows.any() else []
-
-
-def _undecided(good: pl.DataFrame, mapping: Mapping) -> dict[str, int]:
-    return undecided(good["status"], mapping.rules.cancelled, mapping.statuses)
-
-
 def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
     """Return the extra columns as JSON objects; null if the mapping has none."""
     if not mapping.extras:
@@ -200,7 +168,7 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
     columns = []
     for column in cells:
         if column.name in mapping.constants:
-            columns.append(_repeated(without_missing(column.head(1), mapping.nulls)[0], len(column)))
+            columns.append(repeated(without_missing(column.head(1), mapping.nulls)[0], len(column)))
             continue
         own = by_name[column.name]
         for other in mapping.fallbacks.get(column.name, ()):
@@ -208,11 +176,6 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
                 own = _filled(own, without_missing(chunk[other], mapping.nulls)[0])
         columns.append(own)
     return pl.DataFrame(columns), changes
-
-
-def _repeated(cell: pl.Series, height: int) -> pl.Series:
-    """Return a column of ``height`` copies of a single cell, so that a constant is converted only once."""
-    return cell.new_from_index(0, height) if height else cell
 
 
 def _filled(cells: pl.Series, others: pl.Series) -> pl.Series:
@@ -248,7 +211,7 @@ def _amounts(
     no_currency = table == "events" and typed["currency"].null_count() == typed.height
     formatted, columns = 0, []
     for name in NUMBERS[table]:
-        values, count = numbers.read(name, typed[name], lines, with_currency=name in _MONEY and no_currency)
+        values, count = numbers.read(name, typed[name], lines, with_currency=name in MONEY and no_currency)
         formatted += count
         factor = mapping.units.factors.get(name, 1.0)
         columns.append((values if factor == 1.0 else values * factor).alias(name))
@@ -293,28 +256,6 @@ def _refuse_objects(cells: pl.DataFrame, checks: list[Check], mapping: Mapping) 
         )
 
 
-def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    kinds = typed.select("kind") if "kind" not in mapping.constants else typed.select("kind").head(1)
-    converted = kinds.select(_known_kind(tuple(mapping.kinds.items()))).to_series()
-    return typed.with_columns(converted if len(converted) == typed.height else _repeated(converted, typed.height))
-
-
-@lru_cache(maxsize=16)
-def _known_kind(kinds: tuple[tuple[str, str], ...]) -> pl.Expr:
-    """Return the kinds, with aliases and the mapping's own words replaced by what they stand for."""
-    words = {plain_id(word).lower(): kind for word, kind in (KIND_ALIASES | dict(kinds)).items()}
-    return pl.col("kind").str.to_lowercase().replace(words)
-
-
-def _whole_line(typed: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
-    """Compute the price of the line for rows that only have a unit price."""
-    if typed["unit_price"].null_count() == typed.height:
-        return typed
-    line_price = pl.col("unit_price") * pl.col("quantity").fill_null(1.0)
-    has_no_price = pl.lit(cells["price"].is_null())
-    return typed.with_columns(price=pl.when(has_no_price).then(line_price).otherwise(pl.col("price")))
-
-
 def _clean_texts(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
     """Clean the text that people wrote, and mask personal data in it."""
     changes: Counter[str] = Counter()
@@ -329,49 +270,3 @@ def _clean_texts(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, C
         changes.update(counts)
         typed = _with(typed, masked, before)
     return typed, changes
-
-
-def _returns(typed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Convert returns, in any notation of shops, to purchases with a negative price; also return their number."""
-    kind, quantity = pl.col("kind"), pl.col("quantity")
-    is_return = (kind == RETURN) | ((kind == "purchase") & (quantity < 0).fill_null(value=False))
-    number = typed.select(is_return.sum()).item()
-    if not number:
-        return typed, 0
-    columns = {
-        "kind": pl.when(is_return).then(pl.lit("purchase")).otherwise(kind),
-        "quantity": pl.when(is_return).then(quantity.abs()).otherwise(quantity),
-        "price": pl.when(is_return).then(-pl.col("price").abs()).otherwise(pl.col("price")),
-    }
-    return typed.with_columns(**columns), number
-
-
-def _other_currency(typed: pl.DataFrame, cells: pl.DataFrame, numbers: NumberColumns) -> list[Check]:
-    """Return the check for live events in another currency than those before: nothing tells what it is worth."""
-    symbols = [currency_symbols(cells[name]) for name in _MONEY if cells[name].dtype == pl.String]
-    has_price = pl.any_horizontal(pl.col(*_MONEY).is_not_null())
-    given = pl.when(has_price).then(pl.coalesce(pl.col("currency").str.to_uppercase(), *map(pl.lit, symbols)))
-    currencies = typed.select(given.alias("currency")).to_series()
-    numbers.note_currency(currencies)
-    if numbers.currency is None or currencies.null_count() == len(currencies):
-        return []
-    is_other = ~is_currency(currencies, numbers.currency).fill_null(value=True)
-    return [(pl.lit(is_other), "unknown_currency", "currency")]
-
-
-def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    """Convert prices to the mapping's currency."""
-    if mapping.currency is None and typed["currency"].null_count() == typed.height:
-        return typed
-    upper = pl.col("currency").str.to_uppercase()
-    currencies = typed.select(upper.drop_nulls().unique().sort()).to_series().to_list()
-    if mapping.currency is None:
-        if len(currencies) > 1:
-            raise DataError(
-                f"Prices are in {', '.join(currencies[:5])}. Choose one of them in the mapping file, "
-                f'currency = "{currencies[0]}", and give the rates of the others under [rates]: {currencies[1]} = 1.0'
-            )
-        return typed
-    rates = {mapping.currency.upper(): 1.0, **{name.upper(): rate for name, rate in mapping.rates.items()}}
-    rate = upper.fill_null(mapping.currency.upper()).replace_strict(rates, default=None, return_dtype=pl.Float64)
-    return typed.with_columns(price=pl.col("price") * rate)

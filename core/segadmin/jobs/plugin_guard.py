@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from segadmin.contracts.plugins import Registered, describe
+from segadmin.contracts.plugin_errors import describe
+from segadmin.contracts.plugins import Registered
 from segadmin.device_memory import device_failure, is_device_failure, is_out_of_memory, out_of_memory
 from segadmin.errors import INTERRUPTS, PluginError, SegadminError
 from segadmin.jobs.attempt import Attempt

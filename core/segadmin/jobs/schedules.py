@@ -245,42 +245,43 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
         if not _is_due(schedule, moment):
             _return_to_clock(settings, schedule, moment)
             continue
-        options, error = _checked(settings, schedule)
-        try:
-            moved: dict[str, Any] = {"next_slot": next_slot(schedule.cron, schedule.timezone, moment)}
-        except ConfigurationError as broken:
-            moved, error = {"paused": True}, f"The schedule {schedule.name!r} was paused: {broken}"
-        with transaction(settings) as session:
-            taken = session.exec(
-                update(Schedule)
-                .where(
-                    col(Schedule.name) == schedule.name,
-                    col(Schedule.next_slot) == schedule.next_slot,
-                    col(Schedule.paused).is_(False),
-                )
-                .values(**moved)
-            )
-            if taken.rowcount == 0:
-                continue
-            key = _key(schedule)
-            if session.exec(select(Job.id).where(Job.idempotency_key == key)).first() is not None:
-                continue  # the clock went back, or a schedule of this name had this slot: it was served
-            if interval_of(schedule.cron) is not None and _is_at_work(session, schedule):
-                continue  # the next slot comes soon
-            if error is None:
-                job, called = save(session, settings, schedule.kind, options, key=key)
-            else:
-                job, called = save_failed(session, schedule, key, error), []
-            _note_job(session, schedule.name, job)
-            missed = None
-            if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
-                missed = _missed(schedule, moment, job)
-                session.add(missed)
-        _log_slot(schedule, job, missed)
-        jobs.append(job)
-        messages += called
+        enqueued = _enqueue_slot(settings, schedule, moment)
+        if enqueued is not None:
+            job, called = enqueued
+            jobs.append(job)
+            messages += called
     dispatch_messages(settings, dispatch, messages)
     return jobs
+
+
+def _enqueue_slot(settings: Settings, schedule: Schedule, moment: datetime) -> tuple[Job, list[StepMessage]] | None:
+    """Save the job of the slot that is due, and return it and its messages; ``None`` if there is to be no job."""
+    options, error = _checked(settings, schedule)
+    try:
+        moved: dict[str, Any] = {"next_slot": next_slot(schedule.cron, schedule.timezone, moment)}
+    except ConfigurationError as broken:
+        moved, error = {"paused": True}, f"The schedule {schedule.name!r} was paused: {broken}"
+    with transaction(settings) as session:
+        is_same = (col(Schedule.name) == schedule.name, col(Schedule.next_slot) == schedule.next_slot)
+        taken = session.exec(update(Schedule).where(*is_same, col(Schedule.paused).is_(False)).values(**moved))
+        if taken.rowcount == 0:
+            return None
+        key = _key(schedule)
+        if session.exec(select(Job.id).where(Job.idempotency_key == key)).first() is not None:
+            return None  # the clock went back, or a schedule of this name had this slot: it was served
+        if interval_of(schedule.cron) is not None and _is_at_work(session, schedule):
+            return None  # the next slot comes soon
+        if error is None:
+            job, messages = save(session, settings, schedule.kind, options, key=key)
+        else:
+            job, messages = save_failed(session, schedule, key, error), []
+        _note_job(session, schedule.name, job)
+        missed = None
+        if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
+            missed = _missed(schedule, moment, job)
+            session.add(missed)
+    _log_slot(schedule, job, missed)
+    return job, messages
 
 
 def _find(session: Session, name: str) -> Schedule:

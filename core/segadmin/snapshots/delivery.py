@@ -13,7 +13,8 @@ from sqlmodel import col, or_, select, update
 
 from segadmin import failpoints
 from segadmin.contracts.feed import Feed, FeedBatch
-from segadmin.contracts.plugins import describe, load_plugins
+from segadmin.contracts.plugin_errors import describe
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import SegadminError, StepFenced
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings

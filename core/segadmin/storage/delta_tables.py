@@ -73,6 +73,11 @@ class LocalTable(DeltaTable):
         """The folder, as a path."""
         return str(self._address.folder)
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """The names of the table's columns."""
+        return frozenset(column.name for column in self.schema().fields)
+
     def file_uris(self, *args: Any, **options: Any) -> list[str]:
         """Return the paths of the table's files; to choose among hundreds of files takes milliseconds, once."""
         choice = f"{self.version()} {args} {options}"
@@ -211,10 +216,10 @@ def keep_properties(table: DeltaTable, properties: Mapping[str, str]) -> None:
         table.alter.set_table_properties(dict(properties))
 
 
-def add_columns(table: DeltaTable, schema: pl.Schema) -> None:
+def add_columns(table: LocalTable, schema: pl.Schema) -> None:
     """Add the columns of ``schema`` that a table lacks; rows from before have nulls in them."""
-    known = {field.name for field in table.schema().fields}
-    missing = {name: dtype for name, dtype in schema.items() if name not in known}
+    columns = table.columns
+    missing = {name: dtype for name, dtype in schema.items() if name not in columns}
     if missing:
         table.alter.add_columns(list(Schema.from_arrow(pl.DataFrame(schema=missing).to_arrow().schema).fields))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -34,7 +34,8 @@ from segadmin.storage.delta_tables import (
     vacuum,
     writing,
 )
-from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS, TIME, time_literal
+from segadmin.storage.file_statistics import newest_time, time_statistics
+from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS
 from segadmin.storage.store import check_known
 
 #: The tables that imports write and jobs read.
@@ -118,9 +119,9 @@ class Lake:
         delta_table = self._opened.get(table) or self._table(table, pinned)
         if pinned is not None:
             self._opened[table] = delta_table
-        known = {field.name for field in delta_table.schema().fields}
+        columns = delta_table.columns
         frame = scan_table(delta_table, chosen, file_filter).select(
-            pl.col(name).cast(dtype) if name in known else pl.lit(None, dtype).alias(name)
+            pl.col(name).cast(dtype) if name in columns else pl.lit(None, dtype).alias(name)
             for name, dtype in schema.items()
         )
         for column, values in chosen.items():  # Polars leaves out more of a file for an equality
@@ -160,37 +161,32 @@ class Lake:
         path = inside(self.path, f"{table}/{folder}/{name}.parquet")
         schema = {column: dtype for column, dtype in SCHEMAS[table].items() if column not in partition}
         content = _conform(frame, schema)
-        try:
+        with self._storage_errors(table, pl.exceptions.ComputeError):
             path.parent.mkdir(parents=True, exist_ok=True)
             content.write_parquet(path, compression="snappy", row_group_size=_GROUP_ROWS)
             sync(path)
-        except (OSError, pl.exceptions.ComputeError) as error:
-            raise self._failed(table, error) from error
         return AddAction(
             path=str(folder / path.name),
             size=path.stat().st_size,
             partition_values={column: str(value) for column, value in partition.items()},
             modification_time=int(path.stat().st_mtime * 1000),
             data_change=True,
-            stats=json.dumps(_statistics(content)),
+            stats=json.dumps(time_statistics(content)),
         )
 
     def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
         """Add ``files`` to ``table`` in one atomic commit; return ``False`` if ``commit`` was made before."""
-        try:
-            with writing(self.path / table) as address:
-                delta_table = self._make(table, address)
-                if _has(delta_table, commit):
-                    return False
-                delta_table.create_write_transaction(
-                    list(files),
-                    "append",
-                    delta_table.schema(),
-                    _partitions(table, address),
-                    commit_properties=_once(commit),
-                )
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
+        with self._writing(table) as address:
+            delta_table = self._make(table, address)
+            if _has(delta_table, commit):
+                return False
+            delta_table.create_write_transaction(
+                list(files),
+                "append",
+                delta_table.schema(),
+                _partitions(table, address),
+                commit_properties=_once(commit),
+            )
         return True
 
     def overwrite(self, table: str, frame: pl.DataFrame) -> None:
@@ -206,29 +202,23 @@ class Lake:
 
     def replace_rows(self, table: str, frame: pl.DataFrame, predicate: str) -> None:
         """Replace the rows that match ``predicate`` (SQL) in one atomic commit; all rows of ``frame`` must match it."""
-        try:
-            with writing(self.path / table) as address:
-                self._open(table, address)
-                write_deltalake(
-                    address.uri,
-                    _conform(frame, SCHEMAS[table]),
-                    mode="overwrite",
-                    predicate=predicate,
-                    storage_options=address.options,
-                    writer_properties=_WRITER,
-                )
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
+        with self._writing(table) as address:
+            self._open(table, address)
+            write_deltalake(
+                address.uri,
+                _conform(frame, SCHEMAS[table]),
+                mode="overwrite",
+                predicate=predicate,
+                storage_options=address.options,
+                writer_properties=_WRITER,
+            )
 
     def delete(self, table: str, predicate: str) -> None:
         """Delete the rows that match ``predicate`` (SQL) in one atomic commit; older versions keep them."""
         if not self.exists(table):
             return
-        try:
-            with writing(self.path / table) as address:
-                self._open(table, address).delete(predicate, writer_properties=_WRITER)
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
+        with self._writing(table) as address:
+            self._open(table, address).delete(predicate, writer_properties=_WRITER)
 
     def files(self, table: str) -> int:
         """Return the number of files of the table's newest version."""
@@ -248,24 +238,17 @@ class Lake:
         """
         if not self.exists(table):
             return
-        try:
-            with writing(self.path / table) as address:
-                delta_table = self._open(table, address)
-                delta_table.optimize.compact(
-                    target_size=target_bytes, max_concurrent_tasks=1, writer_properties=_WRITER
-                )
-                delta_table.create_checkpoint()
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
+        with self._writing(table) as address:
+            delta_table = self._open(table, address)
+            delta_table.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1, writer_properties=_WRITER)
+            delta_table.create_checkpoint()
 
     def vacuum(self, table: str, *, hours: int) -> None:
         """Remove the files that only versions older than ``hours`` need; those versions become unreadable."""
         if not self.exists(table):
             return
-        try:
+        with self._storage_errors(table):
             vacuum(self.path / table, hours)
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
 
     def drop_history(self, table: str) -> None:
         """Remove the files of older versions and their entries in the log.
@@ -275,11 +258,9 @@ class Lake:
         """
         if not self.exists(table):
             return
-        try:
+        with self._storage_errors(table):
             vacuum(self.path / table, hours=0)
             drop_history(self.path / table, _properties(table))
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
 
     def last_version(self, table: str, app: str) -> int | None:
         """Return the highest commit version that ``app`` wrote to ``table``."""
@@ -290,48 +271,27 @@ class Lake:
 
     @property
     def latest_event(self) -> datetime | None:
-        """The time of the newest event, by Delta's file statistics; ``None`` if there are no events.
-
-        Delta-rs cuts statistics off at milliseconds, so the files that may have the newest event are read.
-        """
+        """The time of the newest event, by Delta's file statistics; ``None`` if there are no events."""
         version = None if self.versions is None else self.versions.get("events", -1)
         if version == -1 or not self.exists("events"):
             return None
-        table = open_table(self.path / "events", version)
-        files = pl.DataFrame(table.get_add_actions(flatten=True))
-        if "max.at" not in files.columns or files["max.at"].null_count():
-            latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
-            return latest
-        at = pl.col("max.at").cast(TIME)
-        newest: datetime | None = files.select(at.max()).item()
-        if newest is None:
-            return None
-        is_cut_off = at.dt.microsecond() % 1000 == 0
-        candidates = files.filter(at >= time_literal(newest).dt.truncate("1ms"), is_cut_off)["path"]
-        paths = [f"{table.table_uri}/{unquote(path)}" for path in candidates]
-        if not paths:
-            return newest
-        exact: datetime = pl.scan_parquet(paths, glob=False).select(pl.col("at").cast(TIME).max()).collect().item()
-        return max(newest, exact)
+        return newest_time(open_table(self.path / "events", version), "at")
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
     ) -> bool:
-        try:
-            with writing(self.path / table) as address:
-                delta_table = self._make(table, address)
-                if commit is not None and _has(delta_table, commit):
-                    return False
-                # Based on the version that was checked: a commit with the same key in between is a conflict.
-                write_deltalake(
-                    delta_table,
-                    _conform(frame, SCHEMAS[table]),
-                    mode=mode,
-                    commit_properties=None if commit is None else _once(commit),
-                    writer_properties=_WRITER,
-                )
-        except (DeltaError, OSError) as error:
-            raise self._failed(table, error) from error
+        with self._writing(table) as address:
+            delta_table = self._make(table, address)
+            if commit is not None and _has(delta_table, commit):
+                return False
+            # Based on the version that was checked: a commit with the same key in between is a conflict.
+            write_deltalake(
+                delta_table,
+                _conform(frame, SCHEMAS[table]),
+                mode=mode,
+                commit_properties=None if commit is None else _once(commit),
+                writer_properties=_WRITER,
+            )
         return True
 
     def _make(self, table: str, address: Address) -> LocalTable:
@@ -354,10 +314,22 @@ class Lake:
         add_columns(delta_table, SCHEMAS[table])
         return delta_table
 
-    def _failed(self, table: str, error: Exception) -> StorageError:
-        return StorageError(
-            f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
-        )
+    @contextmanager
+    def _writing(self, table: str) -> Iterator[Address]:
+        """Yield the address for writing a table; see :meth:`_storage_errors`."""
+        with self._storage_errors(table), writing(self.path / table) as address:
+            yield address
+
+    @contextmanager
+    def _storage_errors(self, table: str, *others: type[Exception]) -> Iterator[None]:
+        """Raise errors of Delta Lake and the file system, and ``others``, as errors of writing ``table``."""
+        kinds: tuple[type[Exception], ...] = (DeltaError, OSError, *others)
+        try:
+            yield
+        except kinds as error:
+            raise StorageError(
+                f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
+            ) from error
 
 
 @lru_cache(32)
@@ -397,20 +369,3 @@ def _has(table: DeltaTable, commit: Commit) -> bool:
 
 def _once(commit: Commit) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(commit.app, commit.version)])
-
-
-def _statistics(content: pl.DataFrame) -> dict[str, object]:
-    """Return the Delta statistics of a file, by which readers skip files of other periods."""
-    times = [content[name] for name, dtype in content.schema.items() if dtype == TIME]
-    with_values = [column for column in times if column.null_count() < column.len()]
-    return {
-        "numRecords": content.height,
-        "minValues": {column.name: _as_json(column.min()) for column in with_values},
-        "maxValues": {column.name: _as_json(column.max()) for column in with_values},
-        "nullCount": {column.name: column.null_count() for column in times},
-    }
-
-
-def _as_json(value: object) -> str:
-    assert isinstance(value, datetime)
-    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, FitContext, load_fitted
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, load_fitted
 from segadmin.device_memory import uses_gpu
 from segadmin.files import unsafe_files
 from segadmin.settings import Settings
@@ -105,31 +105,12 @@ def check_backbone(
     probabilities = _checked(model.predict(test), len(test))
     right = float((probabilities.argmax(axis=1) == test.targets).mean())
     assert right > 0.5, f"of users whose text and features tell the segment, only {right:.0%} were put in it"
-
-    order = np.random.default_rng(3).permutation(len(test))
-    again = model.predict(_only(test, order))
-    _close(again, probabilities[order], atol, "predict() must not depend on the order of rows")
-    unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
-    _close(model.predict(unlabelled), probabilities, atol, "predict() must not need the target")
-    alone = np.concatenate([model.predict(_only(test, np.array([row]))) for row in range(4)])
-    _close(alone, probabilities[:4], atol, "predict() must say of a user alone what it says of them among others")
-    _checked(model.predict(_only(test, np.arange(0))), 0)
-    _checked(model.predict(_without_values(test)), len(test))
-    odd = _checked(model.predict(_with_odd_texts(test)), len(test))
-    _close(
-        odd[len(ODD) :], probabilities[len(ODD) :], atol, "an empty or a very long text must not change what others get"
-    )
-
+    _check_rows_apart(model, test, probabilities, atol)
+    _check_unusual_users(model, test, probabilities, atol)
     model.save(folder / "saved")
-    assert any(path.is_file() for path in (folder / "saved").rglob("*")), "save() must write into its folder"
-    unsafe = [path.name for path in unsafe_files(folder / "saved")]
-    assert not unsafe, f"save() wrote {unsafe}; use safetensors, JSON or text, which run no code when they are read"
-    _close(
-        load_fitted(backbone, folder / "saved", settings).predict(test),
-        probabilities,
-        atol,
-        "load() must predict what was saved",
-    )
+    _check_saved(folder / "saved")
+    loaded = load_fitted(backbone, folder / "saved", settings)
+    _close(loaded.predict(test), probabilities, atol, "load() must predict what was saved")
     _check_token_counts(backbone.count_tokens(folder / "saved", settings, test.frame["phrases"]), len(test))
     _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)
     return model.report
@@ -158,6 +139,38 @@ def _tolerance() -> float:
     return CLOSE_ON_GPU if uses_gpu() else CLOSE
 
 
+def _check_rows_apart(model: Classifier, test: Examples, probabilities: NDArray[np.float32], atol: float) -> None:
+    """Check that a prediction depends on nothing but the user's text and features."""
+    import numpy as np
+
+    order = np.random.default_rng(3).permutation(len(test))
+    again = model.predict(_only(test, order))
+    _close(again, probabilities[order], atol, "predict() must not depend on the order of rows")
+    unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
+    _close(model.predict(unlabelled), probabilities, atol, "predict() must not need the target")
+    alone = np.concatenate([model.predict(_only(test, np.array([row]))) for row in range(4)])
+    _close(alone, probabilities[:4], atol, "predict() must say of a user alone what it says of them among others")
+
+
+def _check_unusual_users(model: Classifier, test: Examples, probabilities: NDArray[np.float32], atol: float) -> None:
+    """Check the predictions of no users, of users without features, and of users with odd texts among others."""
+    import numpy as np
+
+    _checked(model.predict(_only(test, np.arange(0))), 0)
+    _checked(model.predict(_without_values(test)), len(test))
+    odd = _checked(model.predict(_with_odd_texts(test)), len(test))
+    _close(
+        odd[len(ODD) :], probabilities[len(ODD) :], atol, "an empty or a very long text must not change what others get"
+    )
+
+
+def _check_saved(folder: Path) -> None:
+    """Check that there are files, and none that runs code when it is read."""
+    assert any(path.is_file() for path in folder.rglob("*")), "save() must write into its folder"
+    unsafe = [path.name for path in unsafe_files(folder)]
+    assert not unsafe, f"save() wrote {unsafe}; use safetensors, JSON or text, which run no code when they are read"
+
+
 def _check_token_counts(counts: TokenCounts | None, rows: int) -> None:
     if counts is None:
         return
@@ -174,7 +187,7 @@ def _check_repeats(backbone: Backbone, run: FitContext, train: Examples, validat
         again = FitContext(run.settings, run.checkpoints / name, run.seed)
         again.checkpoints.mkdir()
         probabilities.append(backbone.fit(train, validation, again).predict(test))
-    _close(probabilities[1], probabilities[0], SAME, "fit() must give the same model again with the same Fit.seed")
+    _close(probabilities[1], probabilities[0], SAME, "fit() must give the same model again with the same seed")
 
 
 def _checked(probabilities: NDArray[np.float32], rows: int) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.modality import ItemVectors, Modality
-from segadmin.contracts.plugins import Plugins, Registered, describe
+from segadmin.contracts.plugin_errors import describe
+from segadmin.contracts.plugins import Plugins, Registered
 from segadmin.errors import INTERRUPTS, DataError, PluginContractError, PluginError, SegadminError
 from segadmin.settings import Language
 from segadmin.storage.lake import Lake

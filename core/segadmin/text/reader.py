@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from segadmin.contracts.plugins import describe
 from segadmin.contracts.textualizer import TextContext, Textualizer
-from segadmin.errors import PluginContractError, PluginError, SegadminError
+from segadmin.errors import PluginContractError
 from segadmin.events.items import OF_ITEMS, facet, with_items
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import time_literal
@@ -21,6 +20,7 @@ from segadmin.text.item_words import WORDS
 from segadmin.text.next_change import NEVER, next_changes
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.sources import SOURCE_HASHES, source_hashes
+from segadmin.text.textualizer_calls import phrases_of
 from segadmin.text.variant import CANONICAL, Variant
 
 if TYPE_CHECKING:
@@ -136,32 +136,22 @@ def texts_of(
     engine: EngineType = "in-memory" if own_events.height < _FEW_EVENTS else "auto"
     context = TextContext(window.observed_from, window.as_of, recipe.language, recipe.templates, variant.number)
     with call:
-        phrases = _phrases(textualizer, events, context, _textualizer_name(recipe), engine)
+        phrases = phrases_of(textualizer, events, context, _textualizer_name(recipe), engine)
         changes = next_changes(textualizer, events, context, _textualizer_name(recipe)) if timed else None
-    grouped = (
-        phrases.lazy()
-        .select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
-        .sort("user_key", "position", variant.order)  # a deterministic order of equal positions
-        .group_by("user_key", maintain_order=True)
-        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"), all_phrases=pl.len())
-        .collect(engine="in-memory")
-    )
+    by_user = _phrases_by_user(phrases, recipe, variant)
     user_features = features(events, window, recipe).collect(engine=engine)
     texts = (
         users.lazy()
         .select("user_key", as_of=time_literal(window.as_of))
-        .join(grouped.lazy(), on="user_key", how="left", maintain_order="left")
+        .join(by_user.lazy(), on="user_key", how="left", maintain_order="left")
         .join(user_features.lazy(), on="user_key", how="left", maintain_order="left")
         .collect(engine="in-memory")
     )
     if changes is not None:
-        known = changes.with_columns(has_events=pl.lit(value=True))
-        change = pl.when("has_events").then("next_change").otherwise(time_literal(NEVER))
-        joined = texts.join(known, on="user_key", how="left", maintain_order="left")
-        texts = joined.with_columns(next_change=change).drop("has_events")
-    if grouped.height == texts.height and not texts["phrases"].null_count() and not texts["features"].null_count():
+        texts = _with_next_change(texts, changes)
+    if by_user.height == texts.height and not texts["phrases"].null_count() and not texts["features"].null_count():
         return texts  # all users have events
-    _check_users(grouped["user_key"], own_events["user_key"], recipe)
+    _check_users(by_user["user_key"], own_events["user_key"], recipe)
     no_features = [None] * len(feature_names(recipe))
     return texts.with_columns(
         pl.col("phrases").fill_null(pl.lit([NOTHING[recipe.language]])),
@@ -182,9 +172,29 @@ def attributes(items: pl.LazyFrame, recipe: Recipe, words: pl.DataFrame | None =
     return selected.join(words.lazy(), on="item", how="left").with_columns(title=title)
 
 
-def _check_users(users: pl.Series, known: pl.Series, recipe: Recipe) -> None:
+def _phrases_by_user(phrases: pl.DataFrame, recipe: Recipe, variant: Variant) -> pl.DataFrame:
+    """Return the most informative phrases of each user up to the recipe's limit, and the number of all."""
+    return (
+        phrases.lazy()
+        .select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
+        .sort("user_key", "position", variant.order)  # a deterministic order of equal positions
+        .group_by("user_key", maintain_order=True)
+        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"), all_phrases=pl.len())
+        .collect(engine="in-memory")
+    )
+
+
+def _with_next_change(texts: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """Return ``texts`` with ``next_change``; the text of a user without events never changes by time alone."""
+    has_events = changes.with_columns(has_events=pl.lit(value=True))
+    next_change = pl.when("has_events").then("next_change").otherwise(time_literal(NEVER))
+    joined = texts.join(has_events, on="user_key", how="left", maintain_order="left")
+    return joined.with_columns(next_change=next_change).drop("has_events")
+
+
+def _check_users(users: pl.Series, users_with_events: pl.Series, recipe: Recipe) -> None:
     """Raise ``PluginContractError`` if there are phrases of users without events."""
-    unknown_users = len(users) - int(users.is_in(known.implode()).sum())
+    unknown_users = len(users) - int(users.is_in(users_with_events.implode()).sum())
     if unknown_users:
         raise PluginContractError(f"{_textualizer_name(recipe)} returned {unknown_users} users that have no events.")
 
@@ -205,32 +215,6 @@ def _events(
     if not textualizer.raw_user_ids:
         return selected
     return selected.join(lake.scan("users", buckets=buckets).select("user_key", "user"), on="user_key", how="left")
-
-
-def _phrases(
-    textualizer: Textualizer, events: pl.LazyFrame, context: TextContext, source: str, engine: EngineType
-) -> pl.DataFrame:
-    """Call the textualizer, which errors call ``source``, and check the phrases that it returns."""
-    try:
-        returned: Any = textualizer.phrases(events, context)
-        phrases: pl.DataFrame = returned.collect(engine=engine) if isinstance(returned, pl.LazyFrame) else returned
-    except SegadminError:
-        raise
-    except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a panic of Polars is not an Exception
-        raise PluginError(f"{source} failed in phrases(): {describe(error)}") from error
-    if not isinstance(phrases, pl.DataFrame):
-        raise PluginContractError(f"{source} returned {type(phrases).__name__} from phrases(), not a polars LazyFrame.")
-    missing = {"user_key", "position", "phrase"} - set(phrases.columns)
-    if missing:
-        raise PluginContractError(f"{source} returned no column {', '.join(sorted(missing))}, but {phrases.columns}.")
-    if phrases.schema["phrase"] not in (pl.String, pl.Categorical) or not phrases.schema["position"].is_numeric():
-        raise PluginContractError(
-            f"{source} returned phrase as {phrases.schema['phrase']} and position as "
-            f"{phrases.schema['position']}; they must be String and a number."
-        )
-    if phrases["phrase"].null_count() or phrases["position"].null_count():
-        raise PluginContractError(f"{source} returned nulls in phrase or position. Leave such rows out, or fill them.")
-    return phrases
 
 
 def _textualizer_name(recipe: Recipe) -> str:

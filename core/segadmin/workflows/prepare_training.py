@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from segadmin.jobs.attempt import Attempt
 from segadmin.labels.parts import SplitOptions
 from segadmin.models.manifest import ModelManifest
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import lake_now
 from segadmin.workflows.training_data import AuxiliaryTask, ParentVersion, PreparedTraining
+
+if TYPE_CHECKING:
+    from segadmin.training.preparation import LabelledRows
 
 
 def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTraining]) -> PreparedTraining:
@@ -17,10 +22,8 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         DataError: the labels cannot be learnt from, or split so.
         BackboneUnavailable: weights or libraries are missing here.
     """
-    from segadmin.contracts.plugins import load_plugins
     from segadmin.labels.later import label_later_weeks
     from segadmin.text.plan import TextPlan
-    from segadmin.training.preparation import LabelledRows
 
     if request.extend_labels:
         label_later_weeks(attempt.settings, request.labels)
@@ -30,18 +33,7 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
     if manifest is not None and manifest.pretrained is None and not manifest.is_from_elsewhere:
         # The same users are held out.
         request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
-    assert request.backbone is not None, "_checked resolves it"
-    backbone = load_plugins(attempt.settings).find("backbone", request.backbone).load()
-    rows = LabelledRows.of(
-        attempt.settings,
-        request.recipe(attempt.settings, None if manifest is None else manifest.recipe),
-        request.labels,
-        how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
-        auxiliary=request.auxiliary_labels,
-        unlabelled=backbone.uses_unlabelled_users,
-        parent=manifest,
-        progress=attempt.progress,
-    )
+    rows = _labelled_rows(attempt, request, manifest)
     split = attempt.write(rows.split, "split")
     tasks = {
         name: AuxiliaryTask(segments=task.segments, rows=attempt.write(task.rows, f"also-{name}"))
@@ -87,6 +79,25 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
     check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
     check_trackers(attempt.settings, plugins, request.tracker_settings())
     return request.model_copy(update={**resolved, "baselines": baselines})
+
+
+def _labelled_rows(attempt: Attempt, request: Retrain, parent: ModelManifest | None) -> LabelledRows:
+    """Return the rows of a checked request, and which of them train, validate and test."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.training.preparation import LabelledRows
+
+    assert request.backbone is not None, "_checked resolves it"
+    backbone = load_plugins(attempt.settings).find("backbone", request.backbone).load()
+    return LabelledRows.of(
+        attempt.settings,
+        request.recipe(attempt.settings, None if parent is None else parent.recipe),
+        request.labels,
+        how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
+        auxiliary=request.auxiliary_labels,
+        unlabelled=backbone.uses_unlabelled_users,
+        parent=parent,
+        progress=attempt.progress,
+    )
 
 
 def _is_update(parent: ModelManifest, label_set: str, segments: tuple[str, ...], request: Retrain) -> bool:

@@ -126,9 +126,8 @@ def pretrain(attempt: Attempt) -> StageResult:
     with calling(attempt, plugins.find("backbone", prepared.backbone), "pretrain"):
         model = backbone.pretrain(texts, held_out, run, how)
     record_training_users(settings, attempt.job_id, attempt.step_id, [texts])
-    options = prepared.request.backbone_options
     manifest = ModelManifest(
-        **model_facts(attempt, prepared, prepared.backbone, options, request.seed),
+        **model_facts(attempt, prepared, prepared.backbone, prepared.request.backbone_options, request.seed),
         report=model.report,
         pretrained=PretrainingData(
             until=prepared.until,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from segadmin.contracts.tracker import TrackedRun
     from segadmin.training.finetune import Finetuned
+    from segadmin.training.gate import Verdict
 
 log = logging.getLogger(__name__)
 #: Stages that are skipped where the new model scores nobody.
@@ -266,14 +267,39 @@ def evaluate(attempt: Attempt) -> StageResult:
     return StageResult(output, commit=commit)
 
 
+def _verdict(
+    attempt: Attempt, prepared: PreparedTraining, version: ModelVersion, rival: ModelVersion | None
+) -> Verdict:
+    """Return whether the new version is good enough: it places users, and beats the baselines and the champion."""
+    from segadmin.storage.predictions import predictions_of
+    from segadmin.training.gate import against_baselines, against_champion, nobody_is_placed
+
+    own = predictions_of(attempt.settings, version).rows
+    tested = attempt.output(BaselinesOutput).predictions
+    verdict = nobody_is_placed(attempt.output(FinetuneOutput).manifest) or against_baselines(
+        own, {name: attempt.read(file) for name, file in tested.items()}, prepared.request.margin
+    )
+    if not verdict.promoted:
+        return verdict
+    texts = cache(partial(training_texts, attempt))
+    return against_champion(
+        training_context(attempt),
+        rival,
+        own,
+        segments=prepared.segments,
+        plan=prepared.text,
+        by=prepared.request.split,
+        split=lambda: read_split(attempt, prepared, texts())[0],
+        texts=texts,
+    )
+
+
 def gate(attempt: Attempt) -> StageResult:
     """Promote the new model version, make it a canary, or keep it as a challenger and score nobody."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.models.aliases import champion, pointed
     from segadmin.models.registry import make_champion
     from segadmin.storage.database import transaction
-    from segadmin.storage.predictions import predictions_of
-    from segadmin.training.gate import against_baselines, against_champion, nobody_is_placed
 
     prepared = attempt.output(PreparedTraining)
     version_id = attempt.output(EvaluateOutput).model_version_id
@@ -281,23 +307,7 @@ def gate(attempt: Attempt) -> StageResult:
         version = session.get_one(ModelVersion, version_id)
         before = pointed(session, champion(prepared.label_set))
         rival = None if before in {None, version_id} else session.get_one(ModelVersion, before)
-    own = predictions_of(attempt.settings, version).rows
-    tested = attempt.output(BaselinesOutput).predictions
-    verdict = nobody_is_placed(attempt.output(FinetuneOutput).manifest) or against_baselines(
-        own, {name: attempt.read(file) for name, file in tested.items()}, prepared.request.margin
-    )
-    if verdict.promoted:
-        texts = cache(partial(training_texts, attempt))
-        verdict = against_champion(
-            training_context(attempt),
-            rival,
-            own,
-            segments=prepared.segments,
-            plan=prepared.text,
-            by=prepared.request.split,
-            split=lambda: read_split(attempt, prepared, texts())[0],
-            texts=texts,
-        )
+    verdict = _verdict(attempt, prepared, version, rival)
     plan = canary_plan(attempt, prepared, rival) if verdict.promoted and rival is not None else CanaryPlan()
     promotes = verdict.promoted and plan.share is None and not plan.refused
     promoted: list[ModelVersion] = []

@@ -16,10 +16,11 @@ from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.labels.split import draw, fold_of
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.combination import part_of, rows_of
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.prior_regression import fit_prior_regression
 from segadmin_plugins.backbones.requirements import require
-from segadmin_plugins.backbones.stacked import part_of, rows_of, with_predictions
+from segadmin_plugins.backbones.stacked import with_predictions
 from segadmin_plugins.options import Names, Numbers, Table
 
 if TYPE_CHECKING:

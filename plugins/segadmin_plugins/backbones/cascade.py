@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import (
-    Backbone,
-    Classifier,
-    Examples,
-    FitContext,
-    Pretraining,
-    SavableModel,
-    TokenCounts,
-    load_fitted,
-    no_progress,
-)
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, load_fitted, no_progress
 from segadmin.contracts.plugins import load_plugins
-from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.evaluation.calibration import fit_temperature, scaled
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.combination import TEXT, TextCombination, part_of, rows_of
 from segadmin_plugins.backbones.pooled import fit_pool, load_pool
-from segadmin_plugins.backbones.stacked import part_of, rows_of
-from segadmin_plugins.options import Names, Table
+from segadmin_plugins.options import Names
 
 if TYPE_CHECKING:
     import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
-TEXT, STUDENT = "text", "student"
+STUDENT = "student"
 #: Standard deviations below the mean that one in twenty draws of a normal distribution is.
 _ONE_IN_TWENTY = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cascade(Backbone):
+class Cascade(TextCombination):
     """Fast models, the student, in front of a language model, which reads only the users of whom they are not sure.
 
     The student learns the language model's answers (distillation, Hinton et al. 2015). Its models are weighted by how
@@ -52,28 +40,24 @@ class Cascade(Backbone):
     """
 
     name: ClassVar[str] = "cascade"
-    supports_warm_start: ClassVar[bool] = True
-    supports_auxiliary_tasks: ClassVar[bool] = True
-    language_defaults: ClassVar[Mapping[str, Mapping[str, str]]] = {"zh": {"text": "e5"}}  # minilm reads English
 
-    text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
-    text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
     student: Names = ("linear", "tabular", "tfidf")  #: the fast backbones
     #: fraction of the validation users that must be in the same segment as with the language model alone
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
 
+    @property
+    def others(self) -> Names:
+        """The names of the fast backbones."""
+        return self.student
+
     def check(self, settings: Settings) -> None:
         """Check the requirements of all models."""
-        for member in (self._reader(settings), *self._students(settings).values()):
+        for member in (self.reader(settings), *self._students(settings).values()):
             member.check(settings)
-
-    def try_run(self, settings: Settings) -> list[str]:
-        """Try the backbone of the text."""
-        return self._reader(settings).try_run(settings)
 
     def fit(self, train: Examples, validation: Examples, run: FitContext) -> CascadeClassifier:
         """Fit the language model, then the student on its answers, and choose the threshold."""
-        text = self._reader(run.settings).fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
+        text = self.reader(run.settings).fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
         answers = text.predict(train), text.predict(validation)
         student = fit_pool(
             self._students(run.settings),
@@ -96,29 +80,12 @@ class Cascade(Backbone):
         }
         return CascadeClassifier(text, student, threshold, temperature, report)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
-        """Pretrain the backbone of the text."""
-        return self._reader(run.settings).pretrain(texts, held_out, run, how)
-
     def load(self, folder: Path, settings: Settings) -> CascadeClassifier:
         """Read both models from ``folder``."""
         stored = json.loads((folder / "cascade.json").read_text())
-        text = load_fitted(self._reader(settings), folder / TEXT, settings)
+        text = load_fitted(self.reader(settings), folder / TEXT, settings)
         student = load_pool(self._students(settings), folder / STUDENT, settings)
         return CascadeClassifier(text, student, stored["threshold"], stored["temperature"], stored["report"])
-
-    def count_tokens(self, folder: Path, settings: Settings, phrases: pl.Series) -> TokenCounts | None:
-        """Return how the tokenizer of the language model reads texts."""
-        return self._reader(settings).count_tokens(folder / TEXT, settings, phrases)
-
-    def _reader(self, settings: Settings) -> Backbone:
-        """Return the backbone that reads the text."""
-        plugins = load_plugins(settings)
-        name, options = resolve_backbone(plugins, self.text, self.text_options)
-        if self.name in {name, *self.student}:
-            raise ConfigurationError("cascade cannot be a part of itself. Name the backbone of the text: text=minilm")
-        backbone: Backbone = plugins.make("backbone", name, options)
-        return backbone
 
     def _students(self, settings: Settings) -> dict[str, Backbone]:
         if not self.student:

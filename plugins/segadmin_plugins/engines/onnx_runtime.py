@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from segadmin.contracts.engine import Engine, Reader
-from segadmin.contracts.plugins import describe
+from segadmin.contracts.plugin_errors import describe
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segadmin.contracts.engine import Engine, Reader
-from segadmin.contracts.plugins import describe
+from segadmin.contracts.plugin_errors import describe
 from segadmin.device_memory import is_device_failure, is_out_of_memory
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged

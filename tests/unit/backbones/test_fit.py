@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
 from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import ConfigurationError, DataError, StepFenced
@@ -21,7 +21,7 @@ from segadmin_plugins.backbones.numbers import balanced_odds
 from segadmin_plugins.backbones.tabular import Tabular
 from segadmin_plugins.backbones.tfidf import TfIdf
 from segadmin_plugins.backbones.tiny import Tiny
-from segadmin_plugins.backbones.transformer import training
+from segadmin_plugins.backbones.transformer import trainer
 from segadmin_plugins.backbones.transformer.batches import UserDataset
 from segadmin_plugins.backbones.transformer.head import Loss, UserModel
 from tests.models import make_model
@@ -120,10 +120,10 @@ def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> No
     model = UserModel(BertForSequenceClassification(BertConfig(**SHAPE)), None)
     for labels in (train.targets, np.stack([train.targets, np.zeros(200, np.int64)], axis=1)):
         rows.targets = labels
-        somewhere = training.TrainingArguments(output_dir=str(tmp_path / "trainer"))
-        trainer = training._Trainer(model=model, args=somewhere, train_dataset=rows)
-        trainer.balanced = True
-        drawn = train.targets[[row for _ in range(30) for row in trainer._get_train_sampler()]]
+        somewhere = TrainingArguments(output_dir=str(tmp_path / "trainer"))
+        sampling = trainer.UserTrainer(model=model, args=somewhere, train_dataset=rows)
+        sampling.balanced = True
+        drawn = train.targets[[row for _ in range(30) for row in sampling._get_train_sampler()]]
         np.testing.assert_allclose(np.bincount(drawn) / len(drawn), [1 / 3] * 3, atol=0.03)
     options = replace(TINY, balanced=True, features=False)
     fitted = options.fit(train, VALIDATION, _run(tmp_path))
@@ -249,12 +249,12 @@ def test_the_focal_loss_by_hand() -> None:
 
 def test_lower_layers_learn_more_slowly() -> None:
     text = BertForSequenceClassification(BertConfig(**SHAPE))
-    optimizer = training._optimizer(UserModel(text, None), replace(TINY, layer_decay=0.5, learning_rate=1.0))
+    optimizer = trainer.optimizer_of(UserModel(text, None), replace(TINY, layer_decay=0.5, learning_rate=1.0))
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     layers = [rates[id(next(layer.parameters()))] for layer in text.bert.encoder.layer]
     assert layers == [0.25, 0.5, 1.0]
     assert rates[id(text.bert.embeddings.word_embeddings.weight)] == 0.125
-    assert rates[id(text.classifier.weight)] == training.HEAD_SPEED
+    assert rates[id(text.classifier.weight)] == trainer.HEAD_SPEED
 
 
 def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_loss_that_is_no_number_from_the_start_says_what_to_do(tmp_path: Path)
 def test_the_loss_is_looked_up_only_now_and_then_and_never_saved_if_not_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "POINTS_PER_EPOCH", 1)
+    monkeypatch.setattr(trainer, "POINTS_PER_EPOCH", 1)
     logged: list[int] = []
 
     def log(step: int, figures: Any) -> None:

@@ -15,9 +15,9 @@ from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
+from segadmin_plugins.backbones.transformer.language_model import language_model, objective_of
 from segadmin_plugins.backbones.transformer.masking import IGNORED, MaskedText, MaskingCollator, TextDataset
 from segadmin_plugins.backbones.transformer.packed_language_model import packed_language_model
-from segadmin_plugins.backbones.transformer.pretraining import _language_model, _objective
 from tests.models import make_model
 
 KINDS = ["bert", "distilbert", "roberta", "xlm-roberta", "gpt2", "llama", "qwen2"]
@@ -33,7 +33,7 @@ def _pretraining_of(kind: str, folder: Path) -> tuple[Any, MaskingCollator, list
     make_model(kind, folder)
     torch.manual_seed(1)
     text = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    model, tokenizer = _language_model(text, folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = language_model(text, folder), AutoTokenizer.from_pretrained(folder)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -42,7 +42,7 @@ def _pretraining_of(kind: str, folder: Path) -> tuple[Any, MaskingCollator, list
             setattr(model.config, name, 0.0)
     encoder = PhraseEncoder(tokenizer, 24)
     model.config.pad_token_id = encoder.pad_id
-    collate = MaskingCollator(encoder, len(tokenizer), Pretraining(mask=0.3), _objective(text, tokenizer))
+    collate = MaskingCollator(encoder, len(tokenizer), Pretraining(mask=0.3), objective_of(text, tokenizer))
     rows = TextDataset(encoder.encode(pl.Series(TEXTS * 3, dtype=pl.List(pl.String))), len(encoder.prefix))
     return model, collate, [collate.masked(rows[row]) for row in range(len(rows))]
 

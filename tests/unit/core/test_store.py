@@ -16,8 +16,9 @@ from sqlmodel import select
 from segadmin import preflight
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
+from segadmin.events.import_record import ALL_KNOWN
 from segadmin.events.import_request import ImportRequest
-from segadmin.events.ingest import ALL_KNOWN, import_file
+from segadmin.events.ingest import import_file
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage import database

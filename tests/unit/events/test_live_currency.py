@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from segadmin.events.import_record import inbox_currency
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import import_file, inbox_currency
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,36 @@ def test_a_table_is_read_after_its_history_is_dropped(tmp_path: Path) -> None:
     lake.delete("users", "user = 'first'")
     lake.drop_history("users")
     assert lake.scan("users").collect()["user"].to_list() == ["second"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_table_is_read_whose_history_is_dropped_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The history is dropped after its log was listed, before or after the status of the newest file is read."""
+    lake = Lake(tmp_path)
+    lake.append("users", user("first"))
+    lake.append("users", user("second"))
+    newest, status_of = tmp_path / "users" / "_delta_log" / f"{lake.version('users'):020}.json", Path.stat
+    dropped = []
+
+    def drop_history() -> None:
+        monkeypatch.undo()
+        Lake(tmp_path).drop_history("users")
+        dropped.append(not newest.exists())
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == newest and moment == "before":
+            drop_history()
+        status = status_of(path, follow_symlinks=follow_symlinks)
+        if path == newest and moment == "after":
+            drop_history()
+        return status
+
+    monkeypatch.setattr(Path, "stat", stat)
+    rows = lake.scan("users").collect()
+    assert dropped == [True]
+    assert sorted(rows["user"]) == ["first", "second"]
 
 
 @pytest.mark.parametrize("folder", ["lake", "a=b", "[x]"])

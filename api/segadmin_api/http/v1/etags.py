@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header, HTTPException
 
@@ -38,9 +36,3 @@ def expected_champion(if_match: str | None, anything: int) -> int | None:
     if match is None:
         raise HTTPException(412, f"If-Match: {if_match!r} is no ETag of a model version. Read it again.")
     return None if match[1] == "none" else int(match[1])
-
-
-def etag_of(facts: Any) -> str:
-    """Return the ETag of what consists of ``facts``."""
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'

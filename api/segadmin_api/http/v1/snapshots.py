@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.keys import show_key
-from segadmin.monitoring.snapshot_report import read_report, report_facts
+from segadmin.monitoring.snapshot_report import SnapshotReport, read_report, report_facts
 from segadmin.snapshots.diff import find_two
 from segadmin.snapshots.diff_cell import cell_of, page_of
 from segadmin.snapshots.members import list_members
@@ -32,10 +32,8 @@ from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.segments import TypicalUser, TypicalUsers
 from segadmin_api.schemas.snapshots import (
-    Cell,
     Member,
     MovedUser,
-    Movement,
     Report,
     ReportCharts,
     Segment,
@@ -47,10 +45,6 @@ from segadmin_api.schemas.snapshots import (
 snapshots = router("/snapshots", "snapshots")
 Reference = Annotated[str, Path(max_length=200, description="The number of a snapshot, or `current`.")]
 Labels = Annotated[Name | None, Query(description="The label set of `current`; needed if several have a snapshot.")]
-ReportLanguage = Annotated[Literal["en", "zh"], Query(description="The language of the report.")]
-ReportZone = Annotated[
-    str, Query(max_length=100, description="The time zone of the report.", examples=["Asia/Shanghai"])
-]
 OfLabels = Annotated[Name | None, Query(description="Only of this label set.")]
 
 
@@ -101,19 +95,7 @@ def show_diff(
     settings = settings_of(request)
     with reading(settings) as session:
         pair = find_two(session, earlier, snapshot, labels)
-    compared = recent_diff(settings, *pair)
-    movements, matrix = compared.movements, compared.matrix
-    return SnapshotDiff(
-        label_set=compared.later.label_set,
-        earlier=compared.earlier.id or 0,
-        later=compared.later.id or 0,
-        users_before=compared.users_before,
-        users_after=compared.users_after,
-        stayed=compared.stayed,
-        segments=list(compared.segments),
-        matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],
-        movements=[Movement.model_validate(movement) for movement in movements],
-    )
+    return SnapshotDiff.of(recent_diff(settings, *pair))
 
 
 @snapshots.get("/{snapshot}/diff/users", dependencies=[allow(Scope.ANALYST)])
@@ -163,22 +145,32 @@ def list_typical(
     return TypicalUsers(items=[TypicalUser(**user | {"user_key": show_key(user["user_key"])}) for user in users])
 
 
+def _asked_report(
+    request: Request,
+    snapshot: Reference,
+    labels: Labels = None,
+    language: Annotated[Literal["en", "zh"], Query(description="The language of the report.")] = "en",
+    zone: Annotated[
+        str, Query(max_length=100, description="The time zone of the report.", examples=["Asia/Shanghai"])
+    ] = "UTC",
+) -> tuple[SnapshotReport, Reader]:
+    reader = Reader(language=language, zone=find_zone(zone).key)
+    return read_report(settings_of(request), snapshot, labels), reader
+
+
+#: A report, and the reader for whom it is drawn.
+AskedReport = Annotated[tuple[SnapshotReport, Reader], Depends(_asked_report)]
+
+
 @snapshots.get(
     "/{snapshot}/report",
     dependencies=[allow(Scope.VIEWER)],
     response_class=HTMLResponse,
     responses={200: {"description": "The report, one self-contained HTML file.", "content": {"text/html": {}}}},
 )
-def send_report(
-    request: Request,
-    snapshot: Reference,
-    labels: Labels = None,
-    language: ReportLanguage = "en",
-    zone: ReportZone = "UTC",
-) -> HTMLResponse:
+def send_report(asked: AskedReport) -> HTMLResponse:
     """Send the report of a snapshot for business people: segments, movement, quality and drift, with pictures."""
-    reader = Reader(language=language, zone=find_zone(zone).key)
-    facts = read_report(settings_of(request), snapshot, labels)
+    facts, reader = asked
     return html_response(report.page(facts, reader=reader), headers=attachment(report.file_name(facts, reader)))
 
 
@@ -189,16 +181,9 @@ def show_report(request: Request, snapshot: Reference, labels: Labels = None) ->
 
 
 @snapshots.get("/{snapshot}/report/charts", dependencies=[allow(Scope.VIEWER)])
-def show_report_charts(
-    request: Request,
-    snapshot: Reference,
-    labels: Labels = None,
-    language: ReportLanguage = "en",
-    zone: ReportZone = "UTC",
-) -> ReportCharts:
+def show_report_charts(asked: AskedReport) -> ReportCharts:
     """Show the charts of the report of a snapshot, as SVG."""
-    reader = Reader(language=language, zone=find_zone(zone).key)
-    facts = read_report(settings_of(request), snapshot, labels)
+    facts, reader = asked
     drawn = report.charts(facts, reader)
     return ReportCharts(snapshot=facts.snapshot.id or 0, charts={name: as_file(each) for name, each in drawn.items()})
 

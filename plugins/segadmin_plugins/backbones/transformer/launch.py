@@ -66,20 +66,13 @@ def fit_in_processes(
         SegadminError: one of them failed with this error.
         OutOfMemory: the memory is too small for one user in each process.
     """
-    from segadmin_plugins.backbones.transformer.training import LESS_MEMORY, with_batches_of
-    from segadmin_plugins.engines.smaller_batches import with_smaller_batches
+    from segadmin_plugins.backbones.transformer.batch_size import with_fitting_batches
 
-    batch_size = options.batch_size
+    def fit(reduced: TrainingOptions) -> TransformerClassifier:
+        return _fit_once(replace(reduced, processes=1), processes, train, validation, run, load=load)
 
-    def work(rows: int) -> TransformerClassifier:
-        alone = replace(with_batches_of(rows, options), processes=1)
-        return _fit_once(alone, processes, train, validation, run, load=load)
-
-    def smaller(rows: int) -> None:
-        run.progress(0.03, f"out of memory; trying batches of {rows}")
-
-    fitted, rows = with_smaller_batches(batch_size, work, smaller, what="training", advice=LESS_MEMORY, least=processes)
-    fitted.report |= {"batch_size_asked": batch_size} if rows < batch_size else {}
+    fitted, rows = with_fitting_batches(options, fit, run, least=processes)
+    fitted.report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     return fitted
 
 

@@ -30,35 +30,11 @@ def start_from(
         BackboneUnavailable: the weights are not those that the configuration describes.
         ConfigurationError: some of the learned weights are in a separate file.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    from segadmin_plugins.backbones.transformer.stored import LEARNED, is_adapter, load_text
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    names = dict(enumerate(segments))
-    same_segments = config.id2label == names
-    options: dict[str, Any] = {
-        "num_labels": len(segments),
-        "id2label": names,
-        "label2id": {segment: n for n, segment in names.items()},
-    }
-    auto: Any = AutoModelForSequenceClassification
-    source: dict[str, Any] = {"pretrained_model_name_or_path": folder}
-    if is_adapter(folder):
-        parent, _ = load_text(folder, settings, lambda: None, start_from)
-        separate_files = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
-        _refuse_separate_file(LEARNED if separate_files else "")
-        config = parent.config
-        for name, value in options.items():
-            setattr(config, name, value)
-        source = {"pretrained_model_name_or_path": None, "config": config, "state_dict": parent.state_dict()}
-        auto, options = type(parent), {}
-    else:
-        files = [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]
-        _refuse_separate_file(files[0] if files else "")
+    auto, source, begins_anew = _source_of(folder, segments, settings)
     model, report = auto.from_pretrained(
         **source,
-        **options,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         dtype=dtype,
@@ -68,14 +44,52 @@ def start_from(
     )
     new = {str(name) for name in report["missing_keys"]} | {str(mismatch[0]) for mismatch in report["mismatched_keys"]}
     _check_complete(folder, model, new, report["mismatched_keys"])
-    if not same_segments:
-        for owner, name, layer in last_layers(model):
-            layer.weight.data.normal_(std=getattr(model.config, "initializer_range", 0.02))
-            if layer.bias is not None:
-                layer.bias.data.zero_()
-            new |= {f"{_name_of(owner, model)}{name}.{part}" for part in ("weight", "bias")}
+    if begins_anew:
+        new |= _begin_classification_layer(model)
     mark_loaded(model, new)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _source_of(folder: Path, segments: tuple[str, ...], settings: Settings) -> tuple[Any, dict[str, Any], bool]:
+    """Return the class whose ``from_pretrained`` loads the classifier of ``segments``, and its arguments.
+
+    Returns:
+        The class, the arguments, and whether the classification layer in ``folder`` is of other segments.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from segadmin_plugins.backbones.transformer.stored import LEARNED, is_adapter, load_text
+
+    names = dict(enumerate(segments))
+    labels: dict[str, Any] = {
+        "num_labels": len(segments),
+        "id2label": names,
+        "label2id": {segment: n for n, segment in names.items()},
+    }
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    begins_anew = config.id2label != names
+    if not is_adapter(folder):
+        files = [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]
+        _refuse_separate_file(files[0] if files else "")
+        return AutoModelForSequenceClassification, {"pretrained_model_name_or_path": folder, **labels}, begins_anew
+    parent, _ = load_text(folder, settings, lambda: None, start_from)
+    separate_files = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
+    _refuse_separate_file(LEARNED if separate_files else "")
+    for name, value in labels.items():
+        setattr(parent.config, name, value)
+    state = {"config": parent.config, "state_dict": parent.state_dict()}
+    return type(parent), {"pretrained_model_name_or_path": None, **state}, begins_anew
+
+
+def _begin_classification_layer(model: Any) -> set[str]:
+    """Set the classification layer to random weights, and return their names."""
+    names = set()
+    for owner, name, layer in last_layers(model):
+        layer.weight.data.normal_(std=getattr(model.config, "initializer_range", 0.02))
+        if layer.bias is not None:
+            layer.bias.data.zero_()
+        names |= {f"{_name_of(owner, model)}{name}.{part}" for part in ("weight", "bias")}
+    return names
 
 
 def _refuse_separate_file(file: str) -> None:
