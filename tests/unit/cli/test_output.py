@@ -110,7 +110,7 @@ def test_dates_stay_whole_beside_a_long_text(
 def test_suggested_commands_have_the_home_that_was_given(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_commands, "_replacement", None)
+    monkeypatch.setattr(next_commands, "_rewrite", None)
     echo("Next: segadmin jobs list")
     next_commands.remember_home(Path("/srv/a b\\1"), ["jobs", "data"])
     text = "segadmin reads it. Next: segadmin jobs list && segadmin data list; segadmin --home x data list"
@@ -131,16 +131,22 @@ def test_suggested_commands_have_the_home_that_was_given(
 def test_suggested_commands_have_the_server_that_was_given(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_commands, "_replacement", None)
-    next_commands.remember_server(
-        "http://me:secret@shop:8400", ["jobs", "db", "keys", "models"], ["db", "models export"]
-    )
-    echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin db upgrade")
+    monkeypatch.setattr(next_commands, "_rewrite", None)
+    commands = (["jobs", "db", "keys", "models", "demo", "web"], ["demo"], ["db", "models export", "web"])
+    next_commands.remember_server("http://me:secret@shop:8400", *commands)
+    echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin demo")
     echo("Make it on the server: segadmin keys create NAME; another: segadmin keys create OTHER")
     server = "segadmin --server 'http://me:***@shop:8400'"
     first, second = capsys.readouterr().out.splitlines()
-    assert first == (f"Next: {server} jobs list; {server} models show 1; segadmin models export 1; segadmin db upgrade")
+    assert first == (
+        f"Next: {server} jobs list; {server} models show 1; on the server: segadmin models export 1; segadmin demo"
+    )
     assert second == f"Make it on the server: segadmin keys create NAME; another: {server} keys create OTHER"
+    next_commands.remember_server(None, *commands)
+    echo("Check that `segadmin web` runs there. Next: segadmin jobs list, or: segadmin db upgrade")
+    assert capsys.readouterr().out == (
+        "Check that `segadmin web` runs there. Next: segadmin jobs list, or: on the server: segadmin db upgrade\n"
+    )
 
 
 @pytest.mark.parametrize(
