@@ -45,7 +45,7 @@ def _stays(label_set: str, rows: dict[int, Assigned], published: Sequence[Publis
     for segment, same in groupby(segments, key=lambda pair: None if pair[1] is None else pair[1].segment):
         run = list(same)
         (begin, row), (end, _) = run[0], run[-1]
-        yield Stay(label_set, segment, begin, end, len(run), row and row.model_version_id)
+        yield Stay(label_set, segment, begin, end, len(run), None if row is None else row.model_version_id)
 
 
 def chart(stays: Sequence[Stay], reader: Reader) -> Markup | None:

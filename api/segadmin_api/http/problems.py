@@ -100,9 +100,11 @@ def request_errors(*, in_body: bool = False, in_path: tuple[type[SegadminError],
     """
     try:
         yield
-    except (InvalidSettings, UploadTooLarge, *in_path):
+    except (InvalidSettings, UploadTooLarge):
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
+        if isinstance(error, in_path):
+            raise
         if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise

@@ -115,9 +115,9 @@ def _check_windows(labeler: str, rows: pl.DataFrame) -> None:
         (pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of"))
     )
     if overlapping.height:
-        first, rows = overlapping.row(0, named=True), counted(overlapping.height, "row")
+        first, gave = overlapping.row(0, named=True), counted(overlapping.height, "row")
         raise PluginContractError(
-            f"The labeler {labeler!r} gave {rows} whose outcome window overlaps the observed one: "
+            f"The labeler {labeler!r} gave {gave} whose outcome window overlaps the observed one: "
             f"observed {first['observed_from']:%Y-%m-%d} to {first['as_of']:%Y-%m-%d}, outcome known on "
             f"{first['outcome_until']:%Y-%m-%d}. The outcome must begin where the observation ends."
         )

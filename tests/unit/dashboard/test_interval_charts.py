@@ -43,6 +43,12 @@ def test_a_picture_is_well_formed_and_described(name: str) -> None:
     assert not list(picture.iter("script"))
 
 
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_picture_needs_no_more_than_the_width_of_a_telephone(name: str) -> None:
+    picture = parsed(CHARTS[name]()).find("svg")
+    assert picture is not None and float(picture.get("viewBox", "").split()[2]) <= 390
+
+
 def test_a_dot_lies_on_its_interval_beside_the_reference() -> None:
     drawn = parsed(interval_chart("lift", [Bar("milk", 2, 1.5, 3)], "described"))
     [dot] = drawn.iter("circle")

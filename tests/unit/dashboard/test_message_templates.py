@@ -68,6 +68,10 @@ def test_a_translation_has_no_value_that_its_template_lacks(language: str) -> No
             "测试 AUROC 为 0.85，现用模型（版本 1） 在相同样本上为 0.84；"
             "作为灰度版本为 10% 的用户评分，直到 2018-01-11",
         ),
+        (
+            "kind is only guessed: what (by its name; 60% of the cells fit). Check it.",
+            "字段 kind 对应的列只是推测：what（从列名判断；60% 的单元格相符）。请检查。",
+        ),
         ("a 100% new error: %(x)s {y}", "a 100% new error: %(x)s {y}"),
     ],
 )
