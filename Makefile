@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo demo-zh test test-slow test-install privacy faults faults-mutants screenshots lint format bench docs constraints wheel clean
+.PHONY: help install demo demo-zh test test-slow test-install test-gpu privacy faults faults-mutants screenshots lint format bench docs constraints wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-slow: install  ## Run the tests that take minutes, also those that CI leave
 
 test-install: install  ## Test the built wheel with each documented set of extras, in clean environments
 	$(BIN)/pytest -m install tests/integration -n 2 --dist worksteal
+
+test-gpu: install  ## Run the tests that need an NVIDIA GPU
+	$(BIN)/pytest -m gpu tests/unit tests/contract
 
 privacy: install  ## Erase users and search every byte of the home for them
 	$(BIN)/pytest -m privacy tests/privacy -n 2 --dist worksteal

@@ -7,7 +7,7 @@ peak of the GPU, or of the process without one. Last line: JSON.
     python -m bench.decoder 7b [--kind llama] [--rows 256] [--batch 16] [--tokens 512]
         [--option prompt=classification]
 
-``7b`` needs a GPU of 80 GiB and 16 GiB of disk where ``--folder`` is; ``tiny`` runs anywhere.
+``7b`` takes 79 GiB of a GPU and 16 GiB of disk where ``--folder`` is; ``tiny`` runs anywhere.
 """
 
 from __future__ import annotations

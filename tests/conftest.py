@@ -30,6 +30,12 @@ from tests.commands import CommandServer, command_server, run_anew  # noqa: E402
 from tests.planted import shop, trained_home  # noqa: E402, F401  (fixtures: a shop is trained once a process)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let only the tests of a GPU see one: the others compare what two ways of computing give, to five digits."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings of an empty home under ``tmp_path``, for this process and for the commands it starts."""

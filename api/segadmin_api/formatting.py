@@ -16,6 +16,7 @@ from segadmin.labels.parts import EqualTexts, Part
 from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Canary, Job, Step, StepState
 from segadmin.urls import mask_all
+from segadmin_api.mapping_words import mapping_words
 from segadmin_api.results import job_subject, result_sentences, waits_sentence
 
 if TYPE_CHECKING:
@@ -145,7 +146,10 @@ def option_texts(options: dict[str, Any]) -> dict[str, str]:
             return f"{value:.10g}"  # 92.43, and not the nearest number that a computer has
         return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
-    return {name: text(value) for name, value in mask_all(options).items() if value not in (None, {}, [])}
+    shown = mask_all(options)
+    if isinstance(mapping := shown.get("mapping"), dict):
+        shown["mapping"] = mapping_words(mapping)
+    return {name: text(value) for name, value in shown.items() if value not in (None, {}, [], "")}
 
 
 def option_value(value: Any) -> str:

@@ -13,7 +13,7 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.storage.records import CanaryState, Job
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_url
-from segadmin_api.sentences import Sentence, sentence
+from segadmin_api.sentences import Sentence, counted_sentence, sentence
 
 Result = Mapping[str, Any]
 #: What jobs hold while they change it.
@@ -77,11 +77,6 @@ def _nothing(_: Result) -> Iterator[Sentence]:
     yield from ()
 
 
-def _users(count: int) -> Sentence:
-    number = f"{count:,}"
-    return sentence("%(count)s user", count=number) if count == 1 else sentence("%(count)s users", count=number)
-
-
 def _gate(result: Result) -> Iterator[Sentence]:
     if "promoted" not in result:
         return
@@ -136,7 +131,7 @@ def _published(result: Result) -> Iterator[Sentence]:
     """Yield what a snapshot changed, or that there is none because nothing changed."""
     if not result.get("snapshot_id"):
         return
-    values = {"snapshot": result["snapshot_id"], "users": _users(result["users"])}
+    values = {"snapshot": result["snapshot_id"], "users": counted_sentence(result["users"], "user")}
     if result.get("overtaken"):
         yield sentence(
             "Nothing is published: snapshot %(snapshot)s became current since this job began, and stays current.",
@@ -200,7 +195,9 @@ def _follow_up(result: Result) -> Iterator[Sentence]:
 def _exported(result: Result) -> Iterator[Sentence]:
     if "file" in result:
         file = result["file"]
-        yield sentence("Wrote %(users)s to %(path)s in the store.", users=_users(file["rows"]), path=file["path"])
+        yield sentence(
+            "Wrote %(users)s to %(path)s in the store.", users=counted_sentence(file["rows"], "user"), path=file["path"]
+        )
 
 
 def _chosen(result: Result) -> Iterator[Sentence]:

@@ -110,6 +110,11 @@ def release_memory() -> None:
             return
 
 
+def uses_gpu() -> bool:
+    """Whether this process uses a GPU."""
+    return _cuda() is not None
+
+
 def _cuda() -> Any:
     """Return ``torch.cuda`` if this process uses a GPU, else ``None``."""
     torch = sys.modules.get("torch")

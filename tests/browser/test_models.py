@@ -217,6 +217,11 @@ def test_an_empty_store_names_the_first_steps(browser: Browser, settings: Settin
             page.goto(url + path)
             expect(page.locator("main")).to_contain_text(words)
             _picture(page, "empty", path)
+        page.goto(url)
+        for name, path in (("Upload a file", "/data/upload"), ("Enqueue a job", "/jobs/new/retrain")):
+            page.locator("main").get_by_role("link", name=name).first.click()
+            page.wait_for_url(url + path)
+            page.go_back()
         assert errors == []
 
 

@@ -51,6 +51,17 @@ def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
         assert report["base"]["model"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["minilm", "tiny"])
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+def test_contract_on_a_gpu(name: str, tuner: str, settings: Settings, tmp_path: Path) -> None:
+    import torch
+
+    options = QUICK[name] | {"tuner": tuner}
+    check_backbone(load_plugins(settings).make("backbone", name, options), settings, tmp_path / "work")
+    assert torch.cuda.max_memory_allocated() > 0
+
+
 @pytest.mark.parametrize("name", ["minilm", "stacked", "tfidf", "tiny"])
 def test_contract_in_chinese(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from html import unescape
 
 import httpx
 import pytest
@@ -223,7 +224,9 @@ def test_another_kind_of_a_schedule_keeps_what_was_written(api: Api, tab_of: Ope
 
 def test_the_overview_has_a_button_for_each_trouble(api: Api, tab_of: Open) -> None:
     tab = tab_of(Scope.OPERATOR)
-    assert "No schedule refreshes the segments of spend3" in tab.client.get("/").text
+    overview = tab.client.get("/").text
+    assert "No schedule refreshes the segments of spend3" in overview
+    assert "segadmin schedule add 'nightly spend3' --cron '0 3 * * *' --timezone UTC refresh" in unescape(overview)
     assert tab.send("/", "/schedules/save").url.path == "/schedules"
     [schedule] = api.get("/v1/schedules")["items"]
     assert (schedule["name"], schedule["cron"]) == (f"nightly {LABELS}", "0 3 * * *")

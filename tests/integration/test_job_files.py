@@ -99,11 +99,11 @@ def test_a_required_option_may_be_in_the_file(store: Settings, cli: Cli, tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('bakbone = "tiny"', "a retrain job has no option 'bakbone'. Did you mean 'backbone'?"),
-        ("from = 7", "a retrain job has no option 'from'. Did you mean 'start_from'?"),
-        ('tracker = ["wandb"]', "a retrain job has no option 'tracker'. Did you mean 'trackers'?"),
-        ("seed = 1\nheld_out = 0.9", "A retrain job cannot use held_out=0.9: Input should be less than"),
-        ('split = "moon"', "A retrain job cannot use split='moon'"),
+        ('bakbone = "tiny"', "a job of the kind retrain has no option 'bakbone'. Did you mean 'backbone'?"),
+        ("from = 7", "a job of the kind retrain has no option 'from'. Did you mean 'start_from'?"),
+        ('tracker = ["wandb"]', "a job of the kind retrain has no option 'tracker'. Did you mean 'trackers'?"),
+        ("seed = 1\nheld_out = 0.9", "A job of the kind retrain cannot use held_out=0.9: Input should be less than"),
+        ('split = "moon"', "A job of the kind retrain cannot use split='moon'"),
         ('[tracker_options]\n"mlflow.uri" = "http://me:hidden@mlflow"', "passwords are not. Write $SHOP_PASSWORD"),
         ("seed = ", "The job file {path} is not TOML in UTF-8: Invalid value"),
     ],
@@ -121,7 +121,7 @@ def test_errors_name_the_file(store: Settings, cli: Cli, tmp_path: Path, text: s
 
 def test_an_option_that_a_kind_does_not_use_is_refused(store: Settings, cli: Cli, job_file: Path) -> None:
     done = cli("enqueue", "tune", "--config", str(job_file), check=False)
-    assert f"{job_file}: a tune job has no option 'baselines'." in done.stderr
+    assert f"{job_file}: a job of the kind tune has no option 'baselines'." in done.stderr
 
 
 def test_a_missing_job_file(store: Settings, cli: Cli, tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def _plain(text: str) -> str:
         facts = json.loads(text)
     except ValueError:
         text = re.sub(r"  (/\S+|on the server)  \(sha", "  PATH  (sha", text)
+        text = text.replace("on the server's machine", "on this machine").replace("on the server: segadmin", "segadmin")
         return re.sub("[ ─]+", " ", text)  # as wide as the longest time
     return json.dumps(facts, sort_keys=True, indent=1)
 
@@ -311,6 +312,11 @@ def test_messages_that_are_not_ours_are_shown_and_deleted(both: Any, there: Any,
 def test_suggested_commands_are_for_the_same_server(api: Api, cli: Cli) -> None:
     done = cli("--server", api.url, "jobs", "list", "--limit", "1", SEGADMIN_KEY=api.keys[Scope.VIEWER]).stdout
     assert f"Older ones: segadmin --server {api.url} jobs list --before" in done
+    admin = {"SEGADMIN_KEY": api.keys[Scope.ADMIN]}
+    for words, command in (("doctor", "up --detach"), ("backbones list", "backbones pull bert-base-chinese")):
+        done = cli("--server", api.url, *words.split(), check=False, **admin).stdout
+        assert f"on the server: segadmin {command}" in done
+        assert "on this machine" not in done
 
 
 def test_a_key_without_the_scope_says_which_is_needed(api: Api, cli: Cli) -> None:

@@ -269,7 +269,7 @@ def test_an_option_of_a_source_that_is_a_secret_is_given_by_reference(
     wrong = cli(*words, "api_key=zqx-xqz", "-o", "rows=many", check=False, **environment)
     asked = cli("enqueue", "ingest", *words[3:6], "--source-option", "api_key=zqxxqz", check=False, **environment)
     assert (wrong.returncode, asked.returncode) == (1, 1)
-    assert "A ingest job cannot use source_options.api_key=***: jobs are stored" in asked.stderr
+    assert "A job of the kind ingest cannot use source_options.api_key=***: jobs are stored" in asked.stderr
     _check(wrong.stdout + wrong.stderr + asked.stdout + asked.stderr)
 
 

@@ -162,7 +162,7 @@ def test_what_cannot_be_compared_is_refused(shop: Settings, cli: Cli, tmp_path: 
         ("diff", "--from", "low"): "Name the file: --out moved.csv",
         ("show", "1", "--at", "2020-01-01"): "Give the number 1 or --at, not both",
         ("show", "--at", "lately"): "'lately' is no time; write it as 2026-03-01",
-        ("show", "--at", "2020-01-01"): "No snapshot of 'spend3' is as of 2020-01-01 00:00 or before",
+        ("show", "--at", "2020-01-01"): "No snapshot of 'spend3' is as of 2020-01-01 23:59 or before",
     }
     for words, message in refused.items():
         assert message in cli("snapshots", *words, check=False).stderr
@@ -177,8 +177,11 @@ def test_what_cannot_be_compared_is_refused(shop: Settings, cli: Cli, tmp_path: 
 
 def test_what_was_known_at_a_time(moved: Settings, cli: Cli) -> None:
     first, last = _pair(moved, 1, 4)
-    at = f"{first.as_of + timedelta(hours=1):%Y-%m-%dT%H:%M:%S}"
-    assert json.loads(cli("snapshots", "show", "--at", at, "--json").stdout)["id"] == 1
+    at = f"{first.as_of:%Y-%m-%dT%H:%M}"
+    for listed in (at, f"{first.as_of:%Y-%m-%d}", first.as_of.isoformat()):
+        assert json.loads(cli("snapshots", "show", "--at", listed, "--json").stdout)["id"] == 1
+    before = (first.as_of - timedelta(minutes=1)).isoformat(timespec="minutes")
+    assert "or before" in cli("snapshots", "show", "--at", before, check=False).stderr
     later = f"{last.as_of + timedelta(days=9):%Y-%m-%d}"
     assert json.loads(cli("snapshots", "show", "--at", later, "--json").stdout)["id"] == 4
     user = planted_users(moved)["user"][0]

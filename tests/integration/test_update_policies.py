@@ -111,7 +111,7 @@ def test_an_old_champion_is_updated_on_what_is_new_and_the_gate_decides(old_shop
     result = engine.refresh(**UPDATE)
     [job] = retrains(old_shop)
     assert result["job_id"] == job.id
-    assert result["reason"].startswith("the champion is 28 days old, trained with events until 2025-04-1")
+    assert result["reason"].startswith("the champion is 28 d old, trained with events until 2025-04-1")
     assert job.options["reason"] == f"update: {result['reason']}"
     assert job.options["start_from"] == "2"
     assert job.options["backbone_options"] == TINY
@@ -133,11 +133,11 @@ def test_an_old_champion_is_updated_on_what_is_new_and_the_gate_decides(old_shop
         before = users[session.get_one(ModelVersion, 2).job_id]
     assert before <= users[job.id or 0]
     shown = cli("jobs", "show", str(job.id)).stdout
-    assert "reason: update: the champion is 28 days old" in shown
+    assert "reason: update: the champion is 28 d old" in shown
     refresh = control.list_jobs(old_shop)[1].job
     assert f"Job {job.id} (update) was enqueued." in cli("jobs", "show", str(refresh.id)).stdout
     # The new champion is as young as its events.
-    assert "no trigger fired: the champion is 0 days old" in engine.refresh(**UPDATE)["note"]
+    assert "no trigger fired: the champion is 0 d old" in engine.refresh(**UPDATE)["note"]
 
 
 def test_labels_of_later_weeks_are_derived_by_the_same_definition(old_shop: Settings) -> None:
@@ -162,7 +162,7 @@ def test_a_retrain_begins_anew_on_all_rows(old_shop: Settings) -> None:
     engine.refresh(**RETRAIN)
     [job] = retrains(old_shop)
     assert (job.options["start_from"], job.options["backbone"]) == (None, "tiny")
-    assert job.options["reason"].startswith("retrain: the champion is 28 days old")
+    assert job.options["reason"].startswith("retrain: the champion is 28 d old")
     engine.run(job.id)
     data = control.view(old_shop, job.id or 0).steps[0].result
     assert (data["parent"], data["update"]) == (None, False)

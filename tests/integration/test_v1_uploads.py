@@ -119,8 +119,12 @@ def test_a_file_is_uploaded_looked_at_and_imported_once(api: Api) -> None:
     record = api.get(f"/v1/imports/{job['steps'][0]['result']['id']}")
     assert (record["file"], record["rows_read"], record["rows_kept"]) == ("订单.csv", 3, 3)
     assert not path.exists() and not path.parent.exists(), "an imported file is removed"
-    assert api("GET", f"/v1/uploads/{upload['id']}").status_code == 404
-    assert api("POST", f"/v1/uploads/{upload['id']}/import").status_code == 404
+    gone = api("GET", f"/v1/uploads/{upload['id']}")
+    assert (gone.status_code, f"was imported by job {job['id']}." in gone.json()["detail"]) == (404, True)
+    after = api("POST", f"/v1/uploads/{upload['id']}/import")
+    assert (after.status_code, after.json()["job"], after.json()["created"]) == (200, job["id"], False)
+    never = api("POST", f"/v1/uploads/{'0' * 32}/import")
+    assert (never.status_code, "There is no such upload" in never.json()["detail"]) == (404, True)
 
     again = send(api, ORDERS, "订单.csv")
     preview(api, again["id"], mapping=mapping)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from segadmin.counts import counted
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import counted_of
 from segadmin_api.formatting import duration
 
 
@@ -32,3 +34,14 @@ def test_a_noun_agrees_with_its_number(number: int, words: str) -> None:
 
 def test_a_plural_that_is_not_formed_by_an_s_is_given() -> None:
     assert (counted(1, "batch", "batches"), counted(2, "batch", "batches")) == ("1 batch", "2 batches")
+
+
+@pytest.mark.parametrize("noun", ["alarm", "event", "example", "job", "label", "row", "test row", "user"])
+def test_a_noun_on_a_page_agrees_with_its_number(noun: str) -> None:
+    assert [counted_of(ENGLISH, number, noun) for number in (0, 1, 1200)] == [
+        f"0 {noun}s",
+        f"1 {noun}",
+        f"1,200 {noun}s",
+    ]
+    one, many = (counted_of(Reader(language="zh"), number, noun) for number in (1, 2))
+    assert one.replace("1", "2") == many != f"2 {noun}s"

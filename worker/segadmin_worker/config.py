@@ -61,7 +61,7 @@ def transport_problem(settings: Settings) -> str | None:
     """Return why Celery cannot use the broker URL, or ``None``; does not connect."""
     from kombu import Connection
 
-    fix = "Use redis://:password@host:6379/0, or unset SEGADMIN_BROKER_URL for the Redis of segadmin up"
+    fix = "Use redis://:password@host:6379/0, or unset SEGADMIN_BROKER_URL for the Redis of `segadmin up`"
     name = shown("broker_url", settings.broker_url)
     try:
         _ = Connection(settings.celery_broker_url).transport_cls

@@ -149,10 +149,10 @@ def _root(
     for name, value in (("HOME", home), ("SERVER", server), ("KEY", key)):
         if value is not None:
             os.environ[f"SEGADMIN_{name}"] = str(value)
-    if server is not None:
-        from segadmin_api.cli.remote import LOCAL
+    if server is not None or os.environ.get("SEGADMIN_SERVER"):
+        from segadmin_api.cli.remote import HERE, LOCAL
 
-        remember_server(server, COMMANDS, LOCAL)
+        remember_server(server, COMMANDS, HERE, LOCAL.keys() - HERE)
     elif home is not None:
         remember_home(home, COMMANDS)
     for path in plugin_file or ():

@@ -39,9 +39,10 @@ def list_(as_json: JsonOption = False) -> None:
         ]
         show_json({"backbones": facts, "models": [model.model_dump() for model in known.models]})
         return
+    where = "on this machine" if get_settings().server is None else "on the server's machine"
     table(
         "backbones",
-        ["name", "default for", "usable here", "from"],
+        ["name", "default for", "usable", "from"],
         [
             (each.name, " ".join(each.default_for), "yes" if each.problem is None else "no", each.distribution)
             for each in known.items
@@ -49,10 +50,10 @@ def list_(as_json: JsonOption = False) -> None:
     )
     usable = {True: "yes", False: "no safetensors"}
     table(
-        "pretrained models on this machine",
+        f"pretrained models {where}",
         ["model", ">size", "usable", "folder"],
         [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in known.models],
-        empty="There is no downloaded model on this machine. Download one: segadmin backbones pull bert-base-chinese; "
+        empty=f"There is no downloaded model {where}. Download one: segadmin backbones pull bert-base-chinese; "
         f"or use one from a package: {_packaged(known.items)}",
     )
 

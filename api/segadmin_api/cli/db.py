@@ -76,4 +76,4 @@ def adopt() -> None:
 
     settings = get_settings()
     store = adopt_store(settings)
-    echo(f"{database.shown(settings)} uses the store in {settings.store_path}: {store.buckets} buckets.")
+    echo(f"{database.shown(settings)} uses the store in {settings.store_path}: {counted(store.buckets, 'bucket')}.")

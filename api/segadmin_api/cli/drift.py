@@ -56,7 +56,7 @@ def list_(
     if as_json:
         show_json([_short(report, snapshot) for report, snapshot in reports])
         return
-    columns = [">snapshot", "labels", ">model", "as of", ">since", ">users", ">drifted", "AUROC (estimated)", "alarms"]
+    columns = [">id", "labels", ">model", "as of", ">since", ">users", ">drifted", ">estimated AUROC", ">alarms"]
     table(
         "",
         columns,
@@ -69,7 +69,7 @@ def list_(
                 report.reference_id,
                 f"{report.users:,}",
                 f"{report.drifted} of {len(report.findings)}" if report.reference_id else "reference",
-                _metric(report, "auroc"),
+                _metric(report, "auroc").partition(" [")[0],  # with its interval, the table would be too wide
                 len(report.alarms) or "",
             )
             for report, snapshot in reports
@@ -176,7 +176,7 @@ def _headline(report: DriftReport, snapshot: SegmentSnapshot) -> str:
     compared = "the reference of later ones" if report.reference_id is None else f"since snapshot {report.reference_id}"
     return (
         f"snapshot {report.snapshot_id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
-        f"{snapshot.as_of:%Y-%m-%d} · {compared} · {report.users:,} users looked at"
+        f"{snapshot.as_of:%Y-%m-%d} · {compared} · {counted(report.users, 'user')} looked at"
     )
 
 

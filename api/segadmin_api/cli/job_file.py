@@ -40,7 +40,7 @@ def read_job_file(kind: str, path: Path) -> dict[str, Any]:
     options = {old.get(name, name): value for name, value in given.items()}
     for name in options:
         if name not in model.offered():
-            raise ConfigurationError(f"{path}: a {kind} job has no option {name!r}.{_meant(name, model)}")
+            raise ConfigurationError(f"{path}: a job of the kind {kind} has no option {name!r}.{_meant(name, model)}")
     options = {name: _read(name, value, model, path.parent) for name, value in options.items()}
     try:
         check_options(kind, options)

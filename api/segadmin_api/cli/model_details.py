@@ -106,7 +106,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
             if manifest.features_clipped
             else ""
         ),
-        "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
+        "data": f"{counted(data.rows, 'row')} of {counted(data.users, 'user')}, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
         + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
         "corrections": corrections_line(data.parts),

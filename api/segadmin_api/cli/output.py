@@ -34,7 +34,25 @@ def moment_of(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time; write it as 2026-03-01 or 2026-03-01T14:30 (UTC)") from None
+        raise _no_time(text) from None
+
+
+def last_moment_of(text: str) -> datetime:
+    """Return the end of the day, hour, minute or second that an option means, in UTC unless it says otherwise.
+
+    Raises:
+        typer.BadParameter: it is no date and no time.
+    """
+    from segadmin.timezones import last_moment
+
+    try:
+        return last_moment(text)
+    except (ValueError, OverflowError):
+        raise _no_time(text) from None
+
+
+def _no_time(text: str) -> typer.BadParameter:
+    return typer.BadParameter(f"{text!r} is no time; write it as 2026-03-01 or 2026-03-01T14:30 (UTC)")
 
 
 #: ``--json``, the same for all commands.
@@ -44,9 +62,10 @@ AtOption = Annotated[
     datetime | None,
     typer.Option(
         "--at",
-        parser=moment_of,
+        parser=last_moment_of,
         metavar="TIME",
-        help="What was known at this time (UTC), such as 2026-03-01 or 2026-03-01T14:30, instead of a number.",
+        help="The last snapshot as of this time (UTC) or before, instead of a number: a day (2026-03-01) or a minute "
+        "(2026-03-01T14:30) means its end. As of is up to when a snapshot has read events, not when it was published.",
     ),
 ]
 #: ``--raw-cells``, of exports.
@@ -141,9 +160,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     longest_words = [max(map(cell_len, printable(column.lstrip(">")).split()), default=0) for column in columns]
     by_column = zip(*cells, strict=True) if cells else [()] * len(columns)
     lengths = [max([word, *map(cell_len, of_column)]) for word, of_column in zip(longest_words, by_column, strict=True)]
-    for column, width in zip(columns, _least_widths(lengths, console.width), strict=True):
+    for column, length, width in zip(columns, lengths, _least_widths(lengths, console.width), strict=True):
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        rendered.add_column(Text(printable(column.lstrip(">"))), justify=justify, overflow="fold", min_width=width)
+        header = Text(printable(column.lstrip(">")))
+        # Of columns that may be wrapped, Rich makes some narrower than that, and then cuts off what is too wide again.
+        no_wrap = width == length >= header.cell_len
+        rendered.add_column(header, justify=justify, overflow="fold", min_width=width, no_wrap=no_wrap)
     for row_cells in cells:
         rendered.add_row(*map(Text, row_cells))  # Rich would interpret [brackets] in a string as markup
     console.print(rendered)

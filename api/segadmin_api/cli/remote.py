@@ -32,6 +32,8 @@ LOCAL: dict[str, str] = {
     "data compact": "Ask the server for a job instead: segadmin enqueue compact",
     "data import completejourney": "Its data is in a package. Run it on a machine that has the store.",
 }
+#: Those of them that work on this machine, once no variable names a server.
+HERE = {"demo", "plugins new", "data generate"}
 
 
 @contextmanager
@@ -74,4 +76,4 @@ def restrict(name: str, command: Any) -> None:
 
 
 def _refuse(words: str, instead: str) -> NoReturn:
-    raise UsageError(f"segadmin {words} does not work with --server (SEGADMIN_SERVER). {instead}")
+    raise UsageError(f"`segadmin {words}` does not work with --server (SEGADMIN_SERVER). {instead}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.settings import Settings
 from segadmin_api.cli.output import JsonOption, UsageError, echo, group, show_json, table
 from segadmin_api.cli.remote import answer
@@ -280,7 +281,7 @@ def _calibration(calibration: Any) -> dict[str, Any]:
 def _print(view: _Shown, movement: SegmentMovement | None) -> None:
     row = view.summary
     name = f"{row.segment} of {view.label_set}, snapshot {view.snapshot}"
-    echo(f"{name}: {row.users:,} users, {row.share:.1%} of all, mean probability {row.confidence:.2f}")
+    echo(f"{name}: {counted(row.users, 'user')}, {row.share:.1%} of all, mean probability {row.confidence:.2f}")
     _print_texts(view.description)
     profile = view.profile
     if profile is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
@@ -52,7 +53,7 @@ def failed_job(job: Job, reader: Reader) -> Attention:
 def failed_import(row: Import, reader: Reader) -> Attention:
     """Return that an import failed."""
     text = text_of(reader, "The import of %(file)s failed:", file=row.file)
-    return Attention(f"{text} {message_text(reader.language, row.error or '')}", "/data")
+    return Attention(f"{text} {message_text(reader.language, row.error or '')}", f"/data/imports/{row.id}")
 
 
 def drift_alarm(label_set: str, alarm: str, report: DriftReport, reader: Reader) -> Attention:
@@ -97,18 +98,15 @@ def running_canary(canary: Canary, champion: ChampionChange | None, reader: Read
         AttentionForm(f"{path}/promote", text_of(reader, "Promote"), {"champion": seen}, asks_reason=True),
         AttentionForm(f"{path}/stop", text_of(reader, "Stop"), asks_reason=True, danger=True),
     )
-    return Attention(text, path, forms=forms)
+    return Attention(text, path, f"segadmin models canary show --labels {shlex.quote(canary.label_set)}", forms)
 
 
 def no_schedule(label_set: str, reader: Reader) -> Attention:
     """Return that nothing refreshes the segments by itself; its form adds a nightly refresh."""
     text = text_of(reader, "No schedule refreshes the segments of %(labels)s: they grow old.", labels=label_set)
-    fields = {
-        "name": f"nightly {label_set}",
-        "kind": "refresh",
-        "cron": "0 3 * * *",
-        "timezone": reader.zone,
-        "option.labels": label_set,
-    }
+    name, cron = f"nightly {label_set}", "0 3 * * *"
+    fields = {"name": name, "kind": "refresh", "cron": cron, "timezone": reader.zone, "option.labels": label_set}
+    when = ["--cron", cron, "--timezone", reader.zone]
+    command = shlex.join(["segadmin", "schedule", "add", name, *when, "refresh", "--labels", label_set])
     add = AttentionForm("/schedules/save", text_of(reader, "Refresh every night at 3"), fields)
-    return Attention(text, "/schedules/new", forms=(add,))
+    return Attention(text, "/schedules/new", command, (add,))

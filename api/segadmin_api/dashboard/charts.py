@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from segadmin_api.dashboard.plots import Plot, Range, axes, axis_label, circle, column, draw, legend
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import counted_of, text_of
 
 if TYPE_CHECKING:
     from segadmin.evaluation.metrics import ReliabilityBin
@@ -25,6 +25,8 @@ _SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
 #: The kinds of events, with their colours.
 KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
 _BIN_COLOUR = "#8fb8de"
+#: Width of charts that a page has one of, so that their text is readable on a telephone.
+_WIDTH = 400
 #: The y axis spans at least this fraction of its highest value, so that noise does not look like a trend.
 _MINIMUM_SPAN = 0.01
 #: Radius of a dot on a line, and of a dot without a line.
@@ -101,7 +103,7 @@ def search_chart(trials: Sequence[Trial], reader: Reader = ENGLISH) -> Markup:
     best = list(zip(numbers, accumulate(values, min), strict=True))
     trial, title = text_of(reader, "trial"), text_of(reader, "Validation log-loss")
     series = [Series(text_of(reader, "best so far"), best, dots=False), Series(trial, points, line=False)]
-    return line_chart(title, series, unit=trial, x=(1, len(trials)), size=(600, 200), reader=reader)
+    return line_chart(title, series, unit=trial, x=(1, len(trials)), size=(_WIDTH, 200), reader=reader)
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin], reader: Reader = ENGLISH) -> Markup:
@@ -123,15 +125,19 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], reader: Reader = ENGLISH
 
 
 def _bin_title(of: ReliabilityBin, reader: Reader) -> str:
-    values = {"rows": f"{of.rows:,}", "probability": f"{(of.low + of.high) / 2:.0%}", "accuracy": f"{of.accuracy:.1%}"}
-    return text_of(reader, "%(rows)s users, probability about %(probability)s, accuracy %(accuracy)s", **values)
+    values = {
+        "users": counted_of(reader, of.rows, "user"),
+        "probability": f"{(of.low + of.high) / 2:.0%}",
+        "accuracy": f"{of.accuracy:.1%}",
+    }
+    return text_of(reader, "%(users)s, probability about %(probability)s, accuracy %(accuracy)s", **values)
 
 
 def events_by_day(profile: Profile, reader: Reader = ENGLISH) -> Markup:
     """Return a stacked bar chart of events per day by kind; per week or 30 days for long periods."""
     spans = _spans(profile)
     highest = max((sum(counts.values()) for _, counts in spans), default=1)
-    plot = Plot(900, 200, (0, len(spans)), (0, highest))
+    plot = Plot(_WIDTH, 200, (0, len(spans)), (0, highest))
     bars = [bar for n, (first, counts) in enumerate(spans) for bar in _stack(plot, n, (first, counts), reader)]
     labels = [
         axis_label(-5, 10, f"{highest:,}", "end"),

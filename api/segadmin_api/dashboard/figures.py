@@ -16,7 +16,8 @@ _NOBODY = "#8a8f94"  #: of users who are in one of two snapshots only
 
 def trend_data(trend: Trend, segments: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Return the data of a line for each segment; ``None`` if all snapshots are as of the same moment."""
-    if len(set(trend.as_of)) < 2:
+    trend = trend.by_moment()
+    if len(trend.as_of) < 2:
         return None
     names = list(trend.users) if segments is None else list(segments)
     return time_series(trend.as_of, {name: trend.users.get(name, []) for name in names})

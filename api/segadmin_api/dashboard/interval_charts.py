@@ -14,8 +14,10 @@ from segadmin.snapshots.segment_calibration import SegmentCalibration
 from segadmin_api.dashboard.plots import BAR_WIDTH, Plot, axes, axis_label, circle, column, draw, legend
 
 _COLOUR, _OTHER = "#4f9d69", "#8fb8de"
-_ROW, _NAME = 22, 190  #: units of a row, and of the names to the left
-_PLOT = 300
+#: Width of plots, so that their text is readable on a telephone; height of a row, and of the name at its top.
+_PLOT, _ROW, _NAME = 320, 38, 18
+#: Room around plots whose names are in them, for the text at their ends.
+_EDGE = 12
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,16 @@ def interval_chart(title: str, bars: Sequence[Bar], description: str, reference:
     low, high = min([reference, *ends]), max([reference, *ends])
     span = (high - low) or 1.0
     plot = Plot(_PLOT, _ROW * len(bars), (low - 0.05 * span, high + 0.05 * span), (0, len(bars)))
-    across = plot.place(reference, 0)[0]
-    marks = [_line(across, 0, across, plot.height, dashed=True)]
+    across, marks = plot.place(reference, 0)[0], []
     for n, bar in enumerate(bars):
-        y = _ROW * (n + 0.5)
+        y = _ROW * n + (_ROW + _NAME) / 2
+        marks.append(_line(across, _ROW * n + _NAME, across, _ROW * (n + 1), dashed=True))
         if bar.low is not None and bar.high is not None:
             marks.append(_line(plot.place(bar.low, 0)[0], y, plot.place(bar.high, 0)[0], y))
         marks.append(circle((plot.place(bar.value, 0)[0], y), 4, _COLOUR, title=_bar_text(bar)))
-        marks.append(_name_label(bar.name, y + 4))
+        marks.append(_name_label(bar.name, n))
     marks.append(axis_label(across, plot.height + 15, f"{reference:g}", "start"))
-    picture = draw(plot, title, description, marks)
-    return _widened(picture, _NAME, plot)
+    return _close(draw(plot, title, description, marks), plot)
 
 
 def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tuple[str, str]) -> Markup:
@@ -56,7 +57,7 @@ def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tu
         names: of both.
     """
     highest = max((share for _, *shares in hours for share in shares), default=1.0) or 1.0
-    plot = Plot(600, 150, (0, len(hours)), (0, highest))
+    plot = Plot(_PLOT, 150, (0, len(hours)), (0, highest))
     marks = []
     for n, (hour, own, other) in enumerate(hours):
         marks.append(column(plot, (n + 0.05, n + 0.5), (0, own), _COLOUR, f"{hour} {names[0]} {own:.1%}"))
@@ -70,7 +71,7 @@ def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tu
 
 def histogram(title: str, users: Sequence[int], description: str) -> Markup:
     """Return a bar for each bin of probability from 0 to 1, as high as it has users."""
-    plot = Plot(360, 150, (0, 1), (0, max(users, default=0) or 1))
+    plot = Plot(_PLOT, 150, (0, 1), (0, max(users, default=0) or 1))
     width = 1 / max(len(users), 1)
     marks = [
         column(plot, (n * width, (n + 1) * width), (0, count), _COLOUR, f"{n * width:.0%}: {count:,}")
@@ -107,26 +108,25 @@ def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], en
 
     Args:
         title: of the picture.
-        runs: segment, and from when to when, as fractions of the whole time; and the same in words.
+        runs: segment, and from where to where, as fractions of the whole width; and the same in words.
         ends: the beginning and the end of the time.
     """
     rows = list(dict.fromkeys(segment for segment, *_ in runs))
-    plot = Plot(_PLOT + 160, _ROW * len(rows), (0, 1), (0, len(rows)))
+    plot = Plot(_PLOT, _ROW * len(rows), (0, 1), (0, _ROW * len(rows)))
     marks = []
     for segment, begin, end, text in runs:
-        row = len(rows) - 1 - rows.index(segment)
+        low = _ROW * (len(rows) - 1 - rows.index(segment)) + 3
         whole = max(end - begin, 0.01) / BAR_WIDTH  # one run joins the next
-        marks.append(column(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, text))
-    marks += [_name_label(name, _ROW * (n + 0.5) + 4) for n, name in enumerate(rows)]
+        marks.append(column(plot, (begin, begin + whole), (low, low + _ROW - _NAME - 5), _COLOUR, text))
+    marks += [_name_label(name, n) for n, name in enumerate(rows)]
     marks += [axis_label(0, plot.height + 15, ends[0]), axis_label(plot.width, plot.height + 15, ends[1], "end")]
-    picture = draw(plot, title, ", ".join(text for *_, text in runs), [*marks, axes(plot)])
-    return _widened(picture, _NAME, plot)
+    return _close(draw(plot, title, ", ".join(text for *_, text in runs), [*marks, axes(plot)]), plot)
 
 
-def _name_label(name: str, y: float) -> Markup:
-    """Return a name to the left of the plot; of a long one the beginning is seen."""
-    box = Markup('<svg x="{:g}" y="{:g}" width="{:g}" height="{:g}"><text x="0" y="15" font-size="12">{}</text></svg>')
-    return box.format(-_NAME, y - 15, _NAME - 8, _ROW, name)
+def _name_label(name: str, row: int) -> Markup:
+    """Return a name at the top of a row; of a very long one the beginning is seen."""
+    box = Markup('<svg x="0" y="{:g}" width="{:g}" height="{:g}"><text x="3" y="14" font-size="12">{}</text></svg>')
+    return box.format(_ROW * row, _PLOT + _EDGE, _NAME + 2, name)
 
 
 def _bar_text(bar: Bar) -> str:
@@ -141,9 +141,8 @@ def _line(x: float, y: float, to_x: float, to_y: float, *, dashed: bool = False)
     )
 
 
-def _widened(picture: Markup, left: float, plot: Plot) -> Markup:
-    """Return a picture with room for names to the left of the plot."""
-    width, height = plot.width + left + 12, plot.height + 24
-    start = picture.index(" role=")
-    box = Markup('<svg viewBox="{:g} -4 {:g} {:g}" width="{:g}"').format(-left, width, height, width)
-    return box + picture[start:]
+def _close(picture: Markup, plot: Plot) -> Markup:
+    """Return a picture without room for labels to the left of its plot."""
+    width, height = plot.width + 2 * _EDGE, plot.height + 24
+    box = Markup('<svg viewBox="{:g} -4 {:g} {:g}" width="{:g}"').format(-_EDGE, width, height, width)
+    return box + picture[picture.index(" role=") :]

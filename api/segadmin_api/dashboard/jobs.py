@@ -55,7 +55,7 @@ def page(view: JobView, search: SearchSummary | None = None, *, online: bool = F
         waiting="" if waiting is None else sentence_of(reader, waiting),
         stages=lines,
         notes={line.name: note_text(reader, line.note) for line in lines},
-        graph=stage_graph(lines),
+        graph=stage_graph(lines, reader),
         memory=memory,
         scope=needed_scope(job),
         can_copy=job.state.over and job.kind in offered_kinds() and (reader.may(Scope.ADMIN) or not is_for_admins),

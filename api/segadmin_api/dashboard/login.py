@@ -60,9 +60,7 @@ def too_old(reader: Reader) -> str:
 
 def too_many(reader: Reader, seconds: str) -> str:
     """Return that too many wrong keys came."""
-    return text_of(
-        reader, "Too many wrong keys came from this address. Try again in %(seconds)s seconds.", seconds=seconds
-    )
+    return text_of(reader, "Too many wrong keys came from this address. Try again in %(seconds)s s.", seconds=seconds)
 
 
 def unknown(reader: Reader) -> str:

@@ -16,10 +16,12 @@ from segadmin_api.dashboard.translations import entries, translations
 #: wrong with a value, and why a key does not open a page.
 MESSAGES = (
     "%(drifted)s of %(all)s distributions drifted: %(names)s",
-    "The week until %(day)s has %(events)s events (%(kind)s), and %(expected)s were expected.",
-    "%(day)s has %(events)s events (%(kind)s), and %(expected)s were expected.",
-    "Events seem to be missing: %(day)s has %(events)s events of %(kind)s, and %(expected)s were expected, "
-    "by the same weekday of the weeks before%(more)s. Import what is missing, or go on without it: --force",
+    "The week until %(word_day)s has %(word_events)s of %(word_expected)s expected events (%(event_kind)s).",
+    "%(word_day)s has %(word_events)s of %(word_expected)s expected events (%(event_kind)s).",
+    "%(word_day)s has %(word_events)s of %(word_expected)s expected events (%(event_kind)s)",
+    "Events seem to be missing: %(days)s, by the same weekday of the weeks before%(more)s. Import what is missing, or "
+    "go on without it: --force",
+    "; also on other days: %(count)s",
     "no known layout; proposed from the names and cells of the columns",
     "%(field)s is only guessed: %(column)s. Check it.",
     "No column looks like %(field)s. Put it into [columns]: %(line)s",
@@ -38,7 +40,7 @@ MESSAGES = (
 #: Values that are one word, such as ``%(word_kind)s``; others may have spaces.
 _WORD = "word_"
 #: Values that pages have a text for.
-_NAMED = frozenset({"state", "part"})
+_NAMED = frozenset({"state", "part", "event_kind"})
 #: The stage of a job before the error of its step.
 _STAGE = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*): (?P<rest>.+)", re.DOTALL)
 #: Messages in values of messages, such as what was probably meant, are translated too, down to here.
@@ -89,5 +91,11 @@ def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 def _pattern(text: str) -> str:
     parts = re.split(r"%\((\w+)\)s", text)
     fixed = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
-    values = [rf"(?P<{part}>\S+?)" if part.startswith(_WORD) else f"(?P<{part}>.*?)" for part in parts[1::2]]
+    values = [f"(?P<{name}>{_value_pattern(name)})" for name in parts[1::2]]
     return "".join(text for pair in zip_longest(fixed, values, fillvalue="") for text in pair)
+
+
+def _value_pattern(name: str) -> str:
+    if name.startswith(_WORD):
+        return r"\S+?"
+    return "[^()]*?" if name in _NAMED else ".*?"

@@ -11,12 +11,14 @@ from markupsafe import Markup
 
 from segadmin_api.dashboard.svg import Anchor, bar, dot, label, picture, polyline, ribbon, rule, width_of
 
-#: Width of all pictures, in units; pages and paper scale them.
-WIDTH = 640.0
-#: Height of a row of bars, and of the bar in it.
-_ROW, _BAR = 30.0, 18.0
-#: Most of the width that names may take.
-_NAMES = 200.0
+#: Width of pictures in units: of those for screens and paper, and of those for telephones, whose text would be tiny.
+WIDTH, NARROW = 640.0, 350.0
+#: Height of a row of bars, of the bar in it, and of a name that stands over it because it is long.
+_ROW, _BAR, _OVER = 30.0, 18.0, 18.0
+#: Most of the width that names may take, at one side.
+_NAMES = 0.31
+#: Most of the width that the names at the ends of lines may take.
+_ENDS = 0.38
 #: Least height of the plot of lines, and the room above it and below it.
 _PLOT, _TOP, _BOTTOM = 220.0, 12.0, 26.0
 #: Distance between the base lines of labels, so that they do not overlap.
@@ -48,40 +50,53 @@ class Line:
 
 
 def bars(
-    title: str, rows: Sequence[Bar], *, most: float | None = None, mark: tuple[float, str] | None = None
+    title: str,
+    rows: Sequence[Bar],
+    *,
+    most: float | None = None,
+    mark: tuple[float, str] | None = None,
+    width: float = WIDTH,
 ) -> Markup:
-    """Return horizontal bars.
+    """Return horizontal bars; their names stand over them if one is too long to stand beside its bar.
 
     Args:
         title: of the picture.
         rows: from top to bottom.
         most: the value of a bar of the whole width; ``None``: the highest one.
         mark: a value at which a dashed line stands, and what is written there.
+        width: of the picture.
     """
-    names = min(max((width_of(row.name) for row in rows), default=0) + 20, _NAMES)
+    longest = max((width_of(row.name) for row in rows), default=0) + 20
+    over = _OVER if longest > _NAMES * width else 0.0
+    names = 0.0 if over else longest
     texts = 1.1 * max((width_of(row.text) for row in rows), default=0) + 12
-    room = WIDTH - names - texts
+    room = width - names - texts
     highest = most or max((*(row.value for row in rows), *([mark[0]] if mark else []), 0)) or 1
     foot = 22 if mark else 0
     marks = []
     for n, row in enumerate(rows):
-        top = n * _ROW + (_ROW - _BAR) / 2
-        width = room * min(max(row.value / highest, 0), 1)
+        top = n * (_ROW + over) + over + (_ROW - _BAR) / 2
+        length = max(room * min(max(row.value / highest, 0), 1), 1)
+        if over:
+            marks.append(label(0, top - 5, row.name, room=width))
+        else:
+            marks.append(label(names - 8, top + 14, row.name, anchor="end", room=names - 10))
         marks += [
-            label(names - 8, top + 14, row.name, anchor="end", room=names - 10),
-            bar(names, top, (max(width, 1), _BAR), row.colour, f"{row.name}: {row.text}"),
-            label(names + max(width, 1) + 6, top + 14, row.text, bold=True),
+            bar(names, top, (length, _BAR), row.colour, f"{row.name}: {row.text}"),
+            label(names + length + 6, top + 14, row.text, bold=True),
         ]
-    height = len(rows) * _ROW
+    height = len(rows) * (_ROW + over)
     if mark:
         x = names + room * min(mark[0] / highest, 1)
-        end: Anchor = "middle" if width_of(mark[1], 12) / 2 < min(x, WIDTH - x) else "end" if x > WIDTH / 2 else "start"
+        end: Anchor = "middle" if width_of(mark[1], 12) / 2 < min(x, width - x) else "end" if x > width / 2 else "start"
         marks += [rule(x, 0, x, height, dashed=True), label(x, height + 15, mark[1], anchor=end, tone="soft", size=12)]
     spoken = "; ".join(f"{row.name}: {row.text}" for row in rows)
-    return picture(title, spoken, (WIDTH, height + foot), marks)
+    return picture(title, spoken, (width, height + foot), marks)
 
 
-def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Sequence[Line]) -> Markup:
+def lines(
+    title: str, dates: Sequence[str], moments: Sequence[float], series: Sequence[Line], width: float = WIDTH
+) -> Markup:
     """Return lines over time, each with its name at its end.
 
     Args:
@@ -89,14 +104,15 @@ def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Se
         dates: of the moments, as text.
         moments: in seconds, ascending; at least one.
         series: a value for each moment.
+        width: of the picture.
     """
     known = [value for line in series for value in line.values if value is not None]
     ticks = ticks_to(max(known, default=0))
     left = max(*(width_of(f"{tick:,g}", 12) for tick in ticks), width_of(dates[0], 12) / 2 - 6) + 10
     ends = [(line, _last(line)) for line in series if _last(line) is not None]
-    right = min(max((width_of(_end_text(line)) for line, _ in ends), default=0) + 26, 240)
+    right = min(max((width_of(_end_text(line)) for line, _ in ends), default=0) + 26, _ENDS * width)
     tall = max(_PLOT, _LINE_HEIGHT * len(ends))
-    room, span = WIDTH - left - right, (moments[-1] - moments[0]) or 1
+    room, span = width - left - right, (moments[-1] - moments[0]) or 1
 
     def place(moment: float, value: float) -> tuple[float, float]:
         across = (moment - moments[0]) / span if len(moments) > 1 else 0.5
@@ -127,7 +143,7 @@ def lines(title: str, dates: Sequence[str], moments: Sequence[float], series: Se
             label(left + room + 20, y + 4, line.name, suffix=f" {line.texts[-1]}", room=right - 20),
         ]
     spoken = "; ".join(_spoken(line, dates) for line in series)
-    return picture(title, spoken, (WIDTH, _TOP + tall + _BOTTOM), marks)
+    return picture(title, spoken, (width, _TOP + tall + _BOTTOM), marks)
 
 
 def sankey(
@@ -135,6 +151,7 @@ def sankey(
     befores: Sequence[tuple[str, str]],
     afters: Sequence[tuple[str, str]],
     flows: Mapping[tuple[int, int], tuple[int, str]],
+    width: float = WIDTH,
 ) -> Markup:
     """Return who went from which segment to which, as bands whose heights are numbers of users.
 
@@ -143,6 +160,7 @@ def sankey(
         befores: name and colour of each segment on the left.
         afters: the same on the right.
         flows: place on the left and on the right → users, and the number as text.
+        width: of the picture.
     """
     total = sum(users for users, _ in flows.values()) or 1
     scale = _FLOW / total
@@ -151,8 +169,8 @@ def sankey(
         [sum(users for places, (users, _) in flows.items() if places[side] == n) for n in range(len(sides[side]))]
         for side in (0, 1)
     ]
-    names = min(max(width_of(name) for side in sides for name, _ in side) + 70, _NAMES)
-    xs = (names, WIDTH - names - _NODE)
+    names = min(max(width_of(name) for side in sides for name, _ in side) + 70, _NAMES * width)
+    xs = (names, width - names - _NODE)
     tops = [_stacked([users * scale for users in side]) for side in sums]
     spare = [list(side) for side in tops]
     marks = []
@@ -176,7 +194,7 @@ def sankey(
     spoken = "; ".join(
         f"{befores[before][0]} → {afters[after][0]}: {text}" for (before, after), (_, text) in sorted(flows.items())
     )
-    return picture(title, spoken, (WIDTH, height), marks)
+    return picture(title, spoken, (width, height), marks)
 
 
 def ticks_to(highest: float) -> list[float]:
@@ -191,7 +209,9 @@ def ticks_to(highest: float) -> list[float]:
 
 def _dates(dates: Sequence[str], xs: Sequence[float], y: float) -> list[Markup]:
     """Return the dates under a plot: the last one, and of the others as many as there is room for."""
-    every = math.ceil(len(dates) / _DATES)
+    widest = max((width_of(date, 12) for date in dates), default=0) + 12
+    most = min(_DATES, max(1, int((xs[-1] - xs[0]) / widest)))
+    every = math.ceil(len(dates) / most)
     shown = list(range(len(dates) - 1, -1, -every))
     room = [n for n in shown if n == len(dates) - 1 or xs[-1] - xs[n] > width_of(dates[n], 12)]
     return [label(xs[n], y, dates[n], anchor="middle", tone="soft", size=12) for n in room]

@@ -20,7 +20,7 @@ from segadmin_api.dashboard.names import name_text
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
 from segadmin_api.request_forms import title_of
-from segadmin_api.sentences import Sentence
+from segadmin_api.sentences import Sentence, counted_sentence
 
 #: The end of a table or a figure. What pages quote is escaped, so only templates write it.
 _ENDS = re.compile(r"</(?P<of>table|figure)>")
@@ -114,6 +114,7 @@ def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
         "message": lambda message: message_text(formats.language, message),
         "number": formats.number,
         "count": kept(formats.count),
+        "counted": partial(_counted, formats),
         "share": kept(formats.share),
         "decimal": kept(formats.decimal),
         "change": formats.change,
@@ -133,6 +134,15 @@ def text_of(reader: Reader, text: str, **values: object) -> str:
     """Return an English text of a page, with ``values`` for its ``%(name)s``, in the language of the reader."""
     translated = translations(reader.language).gettext(text)
     return translated % values if values else translated
+
+
+def counted_of(reader: Reader, number: int, noun: str) -> str:
+    """Return a number with its noun in the language of the reader."""
+    return _counted(reader.formats, number, noun)
+
+
+def _counted(formats: Formats, number: int, noun: str) -> str:
+    return counted_sentence(number, noun, formats.count(number)).translated(translations(formats.language).gettext)
 
 
 def name_of(reader: Reader, identifier: str, context: str) -> str:

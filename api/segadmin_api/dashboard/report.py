@@ -11,7 +11,7 @@ from markupsafe import Markup
 from segadmin.monitoring.snapshot_report import SnapshotReport
 from segadmin.storage.records import utcnow
 from segadmin_api.dashboard.figures import COLOURS
-from segadmin_api.dashboard.pictures import Bar, Line, bars, lines, sankey
+from segadmin_api.dashboard.pictures import NARROW, WIDTH, Bar, Line, bars, lines, sankey
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, text_of
 
@@ -33,6 +33,7 @@ def page(report: SnapshotReport, *, reader: Reader = ENGLISH, now: datetime | No
         report=report,
         snapshot=snapshot,
         charts=charts(report, reader),
+        narrow=charts(report, reader, NARROW),
         largest=max(report.segments, key=lambda row: row.users, default=None),
         findings=_findings(report),
         names=_outside(reader),
@@ -47,16 +48,16 @@ def file_name(report: SnapshotReport, reader: Reader = ENGLISH) -> str:
     return f"segadmin-report-{report.snapshot.label_set}-{report.snapshot.id}-{reader.language}.html"
 
 
-def charts(report: SnapshotReport, reader: Reader = ENGLISH) -> dict[str, Markup]:
+def charts(report: SnapshotReport, reader: Reader = ENGLISH, width: float = WIDTH) -> dict[str, Markup]:
     """Return the pictures of a report by name, in their order; what there is nothing to draw of is left out."""
     drawn = {
-        "segments": _sizes(report, reader),
-        "trend": _trend(report, reader),
-        **{f"distinctive-{n}": _distinctive(report, n, reader) for n in range(1, len(report.segments) + 1)},
-        "movement": _movement(report, reader),
-        "confidence": _confidence(report, reader),
-        "precision": _precision(report, reader),
-        "drift": _drift(report, reader),
+        "segments": _sizes(report, reader, width),
+        "trend": _trend(report, reader, width),
+        **{f"distinctive-{n}": _distinctive(report, n, reader, width) for n in range(1, len(report.segments) + 1)},
+        "movement": _movement(report, reader, width),
+        "confidence": _confidence(report, reader, width),
+        "precision": _precision(report, reader, width),
+        "drift": _drift(report, reader, width),
     }
     return {name: picture for name, picture in drawn.items() if picture is not None}
 
@@ -66,17 +67,17 @@ def _colours(report: SnapshotReport) -> dict[str, str]:
     return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
 
 
-def _sizes(report: SnapshotReport, reader: Reader) -> Markup | None:
+def _sizes(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
     count, share, colours = reader.formats.count, reader.formats.share, _colours(report)
     rows = [
         Bar(row.segment, row.users, f"{count(row.users)} ({share(row.share)})", colours[row.segment])
         for row in report.segments
     ]
-    return bars(text_of(reader, "Users by segment"), rows) if rows else None
+    return bars(text_of(reader, "Users by segment"), rows, width=width) if rows else None
 
 
-def _trend(report: SnapshotReport, reader: Reader) -> Markup | None:
-    trend, colours = report.trend, _colours(report)
+def _trend(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
+    trend, colours = report.trend.by_moment(), _colours(report)
     if len(trend.snapshot_ids) < 2:
         return None
     series = [
@@ -84,10 +85,10 @@ def _trend(report: SnapshotReport, reader: Reader) -> Markup | None:
         for name, users in trend.users.items()
     ]
     dates, moments = [reader.formats.day(at) for at in trend.as_of], [at.timestamp() for at in trend.as_of]
-    return lines(text_of(reader, "Users by segment over time"), dates, moments, series)
+    return lines(text_of(reader, "Users by segment over time"), dates, moments, series, width)
 
 
-def _distinctive(report: SnapshotReport, number: int, reader: Reader) -> Markup | None:
+def _distinctive(report: SnapshotReport, number: int, reader: Reader, width: float) -> Markup | None:
     row = report.segments[number - 1]
     if not row.distinctive:
         return None
@@ -96,10 +97,10 @@ def _distinctive(report: SnapshotReport, number: int, reader: Reader) -> Markup 
         Bar(str(each["category"]), each["lift"], f"×{each['lift']:.2f}", _colours(report)[row.segment])
         for each in row.distinctive
     ]
-    return bars(title, rows, mark=(1, text_of(reader, "everybody")))
+    return bars(title, rows, mark=(1, text_of(reader, "everybody")), width=width)
 
 
-def _movement(report: SnapshotReport, reader: Reader) -> Markup | None:
+def _movement(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
     colours, names = _colours(report), _outside(reader)
     befores, afters = _sides(report)
     flows = {
@@ -114,20 +115,22 @@ def _movement(report: SnapshotReport, reader: Reader) -> Markup | None:
         return [(nobody if name is None else name, colours.get(name or "", _NOBODY)) for name in side]
 
     title = text_of(reader, "Users by segment before (left) and now (right)")
-    return sankey(title, named(befores, names["before"]), named(afters, names["after"]), flows)
+    return sankey(title, named(befores, names["before"]), named(afters, names["after"]), flows, width)
 
 
-def _confidence(report: SnapshotReport, reader: Reader) -> Markup | None:
+def _confidence(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
     share, colours = reader.formats.share, _colours(report)
     rows = [
         Bar(row.segment, row.confidence, share(row.confidence, 0), colours[row.segment])
         for row in report.segments
         if row.users
     ]
-    return bars(text_of(reader, "Mean probability of the assigned segment"), rows, most=1) if rows else None
+    return (
+        bars(text_of(reader, "Mean probability of the assigned segment"), rows, most=1, width=width) if rows else None
+    )
 
 
-def _precision(report: SnapshotReport, reader: Reader) -> Markup | None:
+def _precision(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
     share, colours = reader.formats.share, _colours(report)
     rows = [
         Bar(each.segment, each.share, share(each.share, 0), colours.get(each.segment, _NOBODY))
@@ -135,10 +138,10 @@ def _precision(report: SnapshotReport, reader: Reader) -> Markup | None:
         if each.share is not None
     ]
     title = text_of(reader, "How often the model is right, by the segment that it assigns")
-    return bars(title, rows, most=1) if rows else None
+    return bars(title, rows, most=1, width=width) if rows else None
 
 
-def _drift(report: SnapshotReport, reader: Reader) -> Markup | None:
+def _drift(report: SnapshotReport, reader: Reader, width: float) -> Markup | None:
     rows = [
         Bar(
             each["name"],
@@ -152,7 +155,7 @@ def _drift(report: SnapshotReport, reader: Reader) -> Markup | None:
         return None
     title = text_of(reader, "How far distributions have changed (population stability index)")
     large = (_LARGE, text_of(reader, "large change"))
-    return bars(title, rows, mark=large if max(row.value for row in rows) > _LARGE / 4 else None)
+    return bars(title, rows, mark=large if max(row.value for row in rows) > _LARGE / 4 else None, width=width)
 
 
 def _findings(report: SnapshotReport) -> Sequence[Mapping[str, Any]]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import name_of
+from segadmin_api.dashboard.svg import shortened, width_of
 from segadmin_api.formatting import StageLine
 
 #: Sizes in units of the picture: of a stage, and between two.
-_WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 108, 46, 22, 14, 6
+_HEIGHT, _ACROSS, _DOWN, _EDGE = 46, 22, 14, 6
+#: Least and most width of a stage, the room at both sides of its name, and the size of a font as wide as its bold one.
+_LEAST, _MOST, _PADDING, _FONT = 108, 230, 18, 14
 
 
 @dataclass(frozen=True)
@@ -16,9 +21,11 @@ class Node:
     """A stage in the picture."""
 
     stage: StageLine
+    name: str  #: as people read it
+    label: str  #: as much of the name as there is room for
     x: float
     y: float
-    width: float = _WIDTH
+    width: float
     height: float = _HEIGHT
 
 
@@ -32,8 +39,14 @@ class Graph:
     height: float
 
 
-def stage_graph(stages: Sequence[StageLine]) -> Graph:
-    """Return the picture of the stages of a job, which are in the order of the plan."""
+def stage_graph(stages: Sequence[StageLine], reader: Reader = ENGLISH) -> Graph:
+    """Return the picture of the stages of a job, which are in the order of the plan.
+
+    All are as wide as the longest name needs, up to a limit.
+    """
+    names = {stage.name: name_of(reader, stage.name, "stage") for stage in stages}
+    needed = max((width_of(name, _FONT) for name in names.values()), default=0) + _PADDING
+    width = min(max(needed, _LEAST), _MOST)
     columns: dict[str, int] = {}
     for stage in stages:
         columns[stage.name] = 1 + max((columns.get(name, -1) for name in stage.after), default=-1)
@@ -42,8 +55,9 @@ def stage_graph(stages: Sequence[StageLine]) -> Graph:
     for stage in stages:
         column = columns[stage.name]
         row = rows[column] = rows.get(column, -1) + 1
-        x, y = _EDGE + column * (_WIDTH + _ACROSS), _EDGE + row * (_HEIGHT + _DOWN)
-        nodes[stage.name] = Node(stage, x, y)
+        x, y = _EDGE + column * (width + _ACROSS), _EDGE + row * (_HEIGHT + _DOWN)
+        name = names[stage.name]
+        nodes[stage.name] = Node(stage, name, shortened(name, width - _PADDING, _FONT), x, y, width)
     edges = tuple(_edge(nodes[name], node) for node in nodes.values() for name in node.stage.after if name in nodes)
     right = max((node.x + node.width for node in nodes.values()), default=0.0)
     bottom = max((node.y + node.height for node in nodes.values()), default=0.0)

@@ -15,8 +15,8 @@ Tone = Literal["ink", "soft"]
 TONES: dict[str, str] = {"ink": "#1d2329", "soft": "#5a6570"}
 LINE = "#d8dde2"
 _FONT = "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans SC', 'Noto Sans CJK SC', sans-serif"
-#: Width of a character as a fraction of the size of the font: of Latin, and of Chinese.
-_NARROW, _WIDE = 0.56, 1.0
+#: Width of a character as a fraction of the size of the font: of Chinese, of wide letters, of capitals, and of others.
+_CHINESE, _WIDE, _CAPITAL, _USUAL = 1.0, 0.95, 0.7, 0.58
 
 
 def picture(title: str, description: str, size: tuple[float, float], marks: Iterable[Markup]) -> Markup:
@@ -110,8 +110,15 @@ def tooltip(text: str) -> Markup:
 
 def width_of(text: str, size: float = 13) -> float:
     """Return the width of a text in units, about."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return size * (_WIDE * wide + _NARROW * (len(text) - wide))
+    return size * sum(map(_width_of, text))
+
+
+def _width_of(character: str) -> float:
+    if unicodedata.east_asian_width(character) in "WF":
+        return _CHINESE
+    if character in "mwMW@%":
+        return _WIDE
+    return _CAPITAL if character.isupper() or character == "&" else _USUAL
 
 
 def shortened(text: str, width: float, size: float = 13) -> str:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from typing import Any
-
-from markupsafe import Markup
 
 from segadmin.events.keys import show_key
 from segadmin.events.timeline import TimelineEvent, UserTotals, read_timeline
 from segadmin.labels.corrections import holds
 from segadmin.settings import Settings
 from segadmin.snapshots.corrections import Corrected, corrections_of, segments_of_labels
-from segadmin.snapshots.user import Assigned, history, read_text
+from segadmin.snapshots.user import Assigned, Published, history, published_snapshots, read_text
 from segadmin.storage.database import now, reading
 from segadmin.storage.records import Correction
 from segadmin.storage.schema import microseconds
-from segadmin_api.dashboard.interval_charts import segments_chart
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
+from segadmin_api.dashboard.user_history import chart, stays_of
 
 #: Rows of the history, and events on a page.
 _HISTORY, _EVENTS = 200, 25
@@ -42,6 +39,7 @@ class UserContent:
 
     key: int
     rows: Sequence[Assigned]  #: the segment in every snapshot, newest first
+    published: Sequence[Published]  #: all snapshots, newest first
     events: Sequence[TimelineEvent]  #: one more than is shown, if there are more
     totals: UserTotals
     corrections: Sequence[tuple[Correction, bool]]  #: newest first, and whether it is in force
@@ -75,13 +73,14 @@ def content_of(
     rows = history(settings, key)
     current = [row for row in rows if row.current]
     with reading(settings) as session:
-        moment = now(session)
+        moment, published = now(session), published_snapshots(session)
         corrections = [(row, holds(row, moment)) for row in corrections_of(session, key)]
         segments = {row.label_set: segments_of_labels(session, row.label_set)[1] for row in current}
     timeline = read_timeline(settings, key, _EVENTS + 1, after=after)
     return UserContent(
         key=key,
         rows=rows,
+        published=published,
         events=timeline.events,
         totals=timeline.totals,
         corrections=corrections,
@@ -92,7 +91,7 @@ def content_of(
 
 def page(content: UserContent, reader: Reader, form: CorrectionForm | None = None) -> str:
     """Return the page of a user."""
-    key, moves = show_key(content.key), _moves(content.rows)
+    key, stays = show_key(content.key), stays_of(content.rows, content.published)
     shown = content.events[:_EVENTS]
     older = f"{microseconds(shown[-1].at)}_{shown[-1].event_id}" if len(content.events) > _EVENTS else ""
     current = [row for row in content.rows if row.current]
@@ -104,8 +103,10 @@ def page(content: UserContent, reader: Reader, form: CorrectionForm | None = Non
         key=key,
         current=current,
         in_force={row.label_set: row for row, is_in_force in content.corrections if is_in_force},
-        charts={row.label_set: _chart(content.rows, row.label_set, reader) for row in current},
-        moves=moves[:_HISTORY],
+        charts={
+            row.label_set: chart([stay for stay in stays if stay.label_set == row.label_set], reader) for row in current
+        },
+        moves=sorted(stays, key=lambda stay: -stay.first.id)[:_HISTORY],
         texts=content.texts,
         events=shown,
         older=older,
@@ -152,35 +153,3 @@ def notice(done: Corrected, reader: Reader) -> str:
     if done.snapshot_id is None:
         return text_of(reader, "It is stored. The current snapshot stays as it is.")
     return text_of(reader, "It is stored. Snapshot %(number)s has it, and is current.", number=done.snapshot_id)
-
-
-def _moves(rows: Sequence[Assigned]) -> list[Assigned]:
-    """Return the rows at which a user entered a segment, newest first: runs in one segment are one row."""
-    entered: dict[str, list[Assigned]] = {}
-    for row in reversed(rows):
-        runs = entered.setdefault(row.label_set, [])
-        if not runs or runs[-1].segment != row.segment:
-            runs.append(row)
-    return sorted((row for runs in entered.values() for row in runs), key=lambda row: -row.snapshot_id)
-
-
-def _chart(rows: Sequence[Assigned], label_set: str, reader: Reader) -> Markup | None:
-    """Return when the user was in which segment of a label set; ``None`` with one snapshot alone."""
-    own = [row for row in reversed(rows) if row.label_set == label_set]
-    if len(own) < 2:
-        return None
-    bars: list[tuple[str, datetime, datetime]] = []
-    begin = 0
-    for segment, same in groupby(own, key=lambda row: row.segment):
-        end = min(begin + len(list(same)), len(own) - 1)  # where the next bar begins, or the last snapshot
-        bars.append((segment, datetime.fromisoformat(own[begin].as_of), datetime.fromisoformat(own[end].as_of)))
-        begin = end
-    bars = bars[-_HISTORY:]
-    first, last = bars[0][1], bars[-1][2]
-    whole, shown = (last - first).total_seconds() or 1.0, reader.formats.moment
-
-    def place(at: datetime) -> float:
-        return (at - first).total_seconds() / whole
-
-    runs = [(name, place(begun), place(over), f"{name}: {shown(begun)} – {shown(over)}") for name, begun, over in bars]
-    return segments_chart(text_of(reader, "Segments over time"), runs, (shown(first), shown(last)))

@@ -91,15 +91,16 @@ _MOST_FIELDS = 20
 
 
 @contextmanager
-def request_errors(*, in_body: bool = False) -> Iterator[None]:
+def request_errors(*, in_body: bool = False, in_path: tuple[type[SegadminError], ...] = ()) -> Iterator[None]:
     """Answer errors that only a request can cause with 422; those of the server have refused its start.
 
     Args:
         in_body: what the request names is in its body, so that a name of nothing is no wrong address.
+        in_path: errors about what is named by the address all the same.
     """
     try:
         yield
-    except (InvalidSettings, UploadTooLarge):
+    except (InvalidSettings, UploadTooLarge, *in_path):
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
         if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):

@@ -128,7 +128,7 @@ def _find_key(request: Request, secret: str, challenge: str) -> ApiKey:
     guesses: Guesses = request.app.state.guesses
     address = request.client.host if request.client else ""
     if wait := guesses.seconds_to_wait(address, secret):
-        detail = f"Too many wrong keys came from this address. Try again in {wait} seconds."
+        detail = f"Too many wrong keys came from this address. Try again in {wait} s."
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait)})
     key = api_keys.used(request.app.state.settings, secret)
     if key is None:

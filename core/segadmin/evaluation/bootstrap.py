@@ -17,6 +17,8 @@ RESAMPLES = 1000
 #: same number of rows.
 LEAST_USERS = 50
 _SEED = 17
+#: Resamples that are measured at once.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -43,24 +45,70 @@ class Interval:
         return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}] (95 %)"
 
 
+class Resamples:
+    """Draws of users with replacement, the same for all models that are measured on their rows.
+
+    Users are drawn with all their rows, because the rows of one user are not independent (the cluster bootstrap; Efron
+    and Tibshirani: An Introduction to the Bootstrap, 1993). The seed is fixed, so that the draws of two models on the
+    same rows can be subtracted.
+
+    Args:
+        users: of the rows, ``(n_rows,)``.
+        number: how many resamples.
+    """
+
+    def __init__(self, users: NDArray[np.int64], number: int = RESAMPLES) -> None:
+        import numpy as np
+
+        random = np.random.default_rng(_SEED)
+        distinct, self._index_of_user = np.unique(users, return_inverse=True)
+        #: How often each user is drawn, ``(n_users, 1 + number)``; the first column is all ones.
+        self._counts = np.ones((len(distinct), 1 + number), np.float32)
+        if (n_users := len(distinct)) > 0:
+            self._counts[:, 1:] = random.multinomial(n_users, np.full(n_users, 1 / n_users), size=number).T
+
+    def auroc(self, probabilities: Probabilities, targets: NDArray[np.int64]) -> Draws:
+        """Return the macro one-vs-rest AUROC of all rows, then of each resample, ``(1 + number,)``."""
+        import numpy as np
+
+        columns = []
+        for segment in range(probabilities.shape[1]):
+            positive = targets == segment
+            if positive.any() and not positive.all():
+                columns.append(self._area(probabilities[:, segment], positive))
+        return np.mean(columns, axis=0) if columns else np.full(self._counts.shape[1], np.nan)
+
+    def _area(self, scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> Draws:
+        """Return the weighted area under the ROC curve, as :meth:`auroc`; equal scores count half.
+
+        Some resamples at a time, whose weights and sums fit into the cache of a processor: it is several times as fast.
+        """
+        import numpy as np
+
+        order = np.argsort(scores, kind="stable")
+        ordered, user = scores[order], self._index_of_user[order]
+        positives = np.flatnonzero(positive[order])
+        below = np.searchsorted(ordered, ordered[positives], "left")  # rows with a lower score than each positive one
+        up_to = np.searchsorted(ordered, ordered[positives], "right")
+        areas = np.empty(self._counts.shape[1])
+        for first in range(0, len(areas), _AT_ONCE):
+            weights = self._counts[:, first : first + _AT_ONCE][user]
+            of_positives = weights[positives].astype(np.float64)
+            weights[positives] = 0
+            negatives = np.zeros((len(order) + 1, weights.shape[1]))
+            np.cumsum(weights, axis=0, out=negatives[1:])
+            concordant = (of_positives * (negatives[below] + negatives[up_to])).sum(axis=0) / 2
+            pairs = of_positives.sum(axis=0) * negatives[-1]
+            undefined = np.full(len(pairs), np.nan)
+            areas[first : first + _AT_ONCE] = np.divide(concordant, pairs, out=undefined, where=pairs > 0)
+        return areas
+
+
 def auroc_draws(
     probabilities: Probabilities, targets: NDArray[np.int64], users: NDArray[np.int64], resamples: int = RESAMPLES
 ) -> Draws:
-    """Return the macro one-vs-rest AUROC of all rows, then of each resample, ``(1 + resamples,)``.
-
-    Users are drawn with replacement, with all their rows, because the rows of one user are not independent (the
-    cluster bootstrap; Efron and Tibshirani: An Introduction to the Bootstrap, 1993). The seed is fixed, so that the
-    draws of two models on the same rows can be subtracted.
-    """
-    import numpy as np
-
-    weights = _weights(users, resamples)
-    columns = []
-    for segment in range(probabilities.shape[1]):
-        positive = targets == segment
-        if positive.any() and not positive.all():
-            columns.append(_auroc(probabilities[:, segment], positive, weights))
-    return np.mean(columns, axis=0) if columns else np.full(1 + resamples, np.nan)
+    """Return the macro one-vs-rest AUROC of all rows, then of each of :class:`Resamples`, ``(1 + resamples,)``."""
+    return Resamples(users, resamples).auroc(probabilities, targets)
 
 
 def difference(
@@ -70,35 +118,8 @@ def difference(
     import numpy as np
 
     enough = len(np.unique(users)) >= LEAST_USERS
-    resamples = RESAMPLES if enough else 0
-    draws = auroc_draws(first, targets, users, resamples) - auroc_draws(second, targets, users, resamples)
+    resamples = Resamples(users, RESAMPLES if enough else 0)
+    draws = resamples.auroc(first, targets) - resamples.auroc(second, targets)
     if not enough:
         return Interval(float(draws[0]), None, None)
     return Interval.of(float(draws[0]), draws[1:])
-
-
-def _weights(users: NDArray[np.int64], resamples: int) -> NDArray[np.float32]:
-    """Return how often each row is drawn, ``(1 + resamples, n_rows)``; the first row of weights is all ones."""
-    import numpy as np
-
-    random = np.random.default_rng(_SEED)
-    distinct, index_of_user = np.unique(users, return_inverse=True)
-    counts = random.multinomial(len(distinct), np.full(len(distinct), 1 / len(distinct)), size=resamples)
-    weights = np.ones((1 + resamples, len(users)), np.float32)
-    weights[1:] = counts[:, index_of_user]
-    return weights
-
-
-def _auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_], weights: NDArray[np.float32]) -> Draws:
-    """Return the weighted area under the ROC curve for each row of ``weights``; equal scores count half."""
-    import numpy as np
-
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
-    positives = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1, dtype=np.float64)
-    negatives = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1, dtype=np.float64)
-    negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    concordant = (positives * negatives_below).sum(axis=1)
-    areas: Draws = np.divide(concordant, pairs, out=np.full(len(concordant), np.nan), where=pairs > 0)
-    return areas

@@ -8,6 +8,7 @@ import uuid
 import polars as pl
 from sqlmodel import Session, select
 
+from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, StoreMissing
 from segadmin.events.keys import user_key
 from segadmin.events.merged_users import MergedUsers
@@ -120,7 +121,7 @@ def _check_users(settings: Settings, mark: Mark | None) -> int:
     if not fit or users.filter(pl.col("bucket") != bucket_of(pl.col("user_key"), buckets)).height:
         hint = f"={mark.buckets}" if mark else " to the number that it was made with"
         raise ConfigurationError(
-            f"The users in {settings.store_path} are not in {buckets} buckets. Set SEGADMIN_BUCKETS{hint}."
+            f"The users in {settings.store_path} are not in {counted(buckets, 'bucket')}. Set SEGADMIN_BUCKETS{hint}."
         )
     return buckets
 

@@ -40,7 +40,7 @@ def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
             f'or {line} "ignore" to leave such rows out.'
         )
     if len(rows_by_word) > len(shown):
-        advice.append(f"{len(rows_by_word) - len(shown):,} other words are no kinds either. Is kind the right column?")
+        advice.append(f"Other words that are no kinds: {len(rows_by_word) - len(shown):,}. Is kind the right column?")
     if words.get(None):
         advice.append(f"{_rows(words[None])} no kind. Where all rows are of one kind: --set kind=purchase")
     return advice
@@ -122,8 +122,8 @@ def several_segments(users: int) -> list[str]:
 def replaced_rows(number: int, rows: int) -> str:
     """Return a message that this import replaced the quarantined rows of an earlier import of the same file."""
     return (
-        f"{rows:,} rows in quarantine of import {number}, which was of the same file, are gone: those of this import "
-        "are there instead."
+        f"The rows in quarantine of import {number}, which was of the same file, are gone ({rows:,}): those of this "
+        "import are there instead."
     )
 
 

@@ -90,7 +90,9 @@ def _with_preview(
 
 def _unreadable(sample: Sample) -> list[str]:
     if bad := sample.unreadable.get("bad_encoding"):
-        return [f"{bad:,} rows are not UTF-8. Name the encoding, such as -o encoding=windows-1252 or encoding=gb18030."]
+        return [
+            f"Rows that are not UTF-8: {bad:,}. Name the encoding, as in -o encoding=windows-1252 or encoding=gb18030."
+        ]
     return []
 
 

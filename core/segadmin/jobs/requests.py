@@ -119,8 +119,9 @@ def _refuse_secrets(kind: str, options: Json) -> None:
 
     def refuse(path: tuple[str, ...], _text: str, shown: str) -> NoReturn:
         raise ConfigurationError(
-            f"A {kind} job cannot use {'.'.join(path)}={shown!r}: jobs are stored, and passwords are not. Write "
-            "$SHOP_PASSWORD (in single quotes) for the password, and set SHOP_PASSWORD in the workers' environment."
+            f"A job of the kind {kind} cannot use {'.'.join(path)}={shown!r}: jobs are stored, and passwords are "
+            "not. Write $SHOP_PASSWORD (in single quotes) for the password, and set SHOP_PASSWORD in the workers' "
+            "environment."
         )
 
     replace_secrets(options, refuse)
@@ -129,17 +130,18 @@ def _refuse_secrets(kind: str, options: Json) -> None:
 def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
     option = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden" and option in model.old_names():
-        return f"A {kind} job has {option!r} and {model.old_names()[option]!r}, its new name. Give one of them."
+        new = model.old_names()[option]
+        return f"A job of the kind {kind} has {option!r} and {new!r}, its new name. Give one of them."
     if problem["type"] == "extra_forbidden":
-        return f"A {kind} job has no option {option!r}.{did_you_mean(option, model.model_fields)}"
+        return f"A job of the kind {kind} has no option {option!r}.{did_you_mean(option, model.model_fields)}"
     if problem["type"] == "missing":
-        return f"A {kind} job needs the option {option!r}."
+        return f"A job of the kind {kind} needs the option {option!r}."
     reason = _reason(problem)
     shown = mask_all(problem["input"], tuple(option.split(".")))
     field = model.model_fields.get(option)
     name = "" if field is None else option_of(field).name
     flag = f" (--{name})" if name else ""  # people may know the option by another name only
-    return f"A {kind} job cannot use {option}={shown!r}{flag}: {reason}."
+    return f"A job of the kind {kind} cannot use {option}={shown!r}{flag}: {reason}."
 
 
 def _reason(problem: ErrorDetails) -> str:

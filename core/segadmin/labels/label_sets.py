@@ -130,7 +130,7 @@ def _check_rows(label_set: LabelSet, rows: pl.DataFrame) -> pl.DataFrame:
     if unknown:
         raise DataError(f"The labels {name!r} have rows in {unknown[0]!r}, which is none of their segments. {fix}")
     if len(counts) == 1:
-        raise DataError(f"All {rows.height} labels of {name!r} are {next(iter(counts))!r}; there must be two segments.")
+        raise DataError(f"All labels of {name!r} are {next(iter(counts))!r}; there must be two segments.")
     missing = [segment for segment in label_set.segments if segment not in counts]
     if missing:
         raise DataError(f"No user is labelled {missing[0]!r}, a segment of {name!r}. {fix}")
@@ -138,7 +138,7 @@ def _check_rows(label_set: LabelSet, rows: pl.DataFrame) -> pl.DataFrame:
     duplicates = rows.filter(pl.struct("user_key", "as_of").is_duplicated())
     if not duplicates.is_empty():
         raise DataError(
-            f"{duplicates['user_key'].n_unique()} users of {name!r} have several labels for one moment "
-            f"({duplicates['as_of'][0]:%Y-%m-%d}). Keep one a user and moment, and import the labels again."
+            f"Users of {name!r} with several labels for one moment ({duplicates['as_of'][0]:%Y-%m-%d}): "
+            f"{duplicates['user_key'].n_unique()}. Keep one a user and moment, and import the labels again."
         )
     return rows

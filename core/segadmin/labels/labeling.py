@@ -9,6 +9,7 @@ import polars as pl
 
 from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.contracts.plugins import load_plugins
+from segadmin.counts import counted
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.merge_rows import put_labels
@@ -114,9 +115,9 @@ def _check_windows(labeler: str, rows: pl.DataFrame) -> None:
         (pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of"))
     )
     if overlapping.height:
-        first = overlapping.row(0, named=True)
+        first, rows = overlapping.row(0, named=True), counted(overlapping.height, "row")
         raise PluginContractError(
-            f"The labeler {labeler!r} gave {overlapping.height:,} rows whose outcome window overlaps the observed one: "
+            f"The labeler {labeler!r} gave {rows} whose outcome window overlaps the observed one: "
             f"observed {first['observed_from']:%Y-%m-%d} to {first['as_of']:%Y-%m-%d}, outcome known on "
             f"{first['outcome_until']:%Y-%m-%d}. The outcome must begin where the observation ends."
         )

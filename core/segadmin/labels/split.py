@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.hashing import GOLDEN_GAMMA, splitmix64
 from segadmin.labels.parts import HELD_OUT, Part
@@ -166,7 +167,9 @@ def check_parts(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
         DataError: a part has too few rows, or a segment no training rows; with the fix.
     """
     counts: dict[str, int] = dict(rows["part"].value_counts().iter_rows())
-    reasons = "".join(f"; {counts[part]} rows {reason}" for part, reason in _LEFT_OUT.items() if counts.get(part, 0))
+    reasons = "".join(
+        f"; {counted(counts[part], 'row')} {reason}" for part, reason in _LEFT_OUT.items() if counts.get(part, 0)
+    )
     for part, minimum in LEAST.items():
         if counts.get(part, 0) < minimum:
             raise DataError(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from segadmin.errors import DataError
 from segadmin.evaluation.abstention import HISTORIES, assigned_mask
-from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, Resamples
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
@@ -254,24 +254,24 @@ def _quality(manifest: ModelManifest, predictions: Predictions) -> PredictionQua
     )
 
 
-def _auroc(rows: pl.DataFrame, probabilities: Probabilities) -> Auroc:
+def _auroc(rows: pl.DataFrame, probabilities: Probabilities, resamples: Resamples | None = None) -> Auroc:
     """Return the AUROC of ``probabilities``, ``(n_rows, n_segments)``, for the ``target`` of ``rows``."""
     users = rows["user_key"].n_unique()
     if users < LEAST_USERS:
         return Auroc(rows=rows.height, users=users, undefined=Undefined.TOO_FEW_USERS)
-    draws = auroc_draws(probabilities, rows["target"].to_numpy(), rows["user_key"].to_numpy())
+    draws = (resamples or Resamples(rows["user_key"].to_numpy())).auroc(probabilities, rows["target"].to_numpy())
     if not np.isfinite(draws[0]):
         return Auroc(rows=rows.height, users=users, undefined=Undefined.ONE_SEGMENT)
     return Auroc(rows=rows.height, users=users, interval=Interval.of(float(draws[0]), draws[1:]))
 
 
 def _by_segment(segments: Sequence[str], rows: pl.DataFrame) -> list[SegmentQuality]:
-    probabilities = probabilities_of(rows["probabilities"])
+    probabilities, resamples = probabilities_of(rows["probabilities"]), Resamples(rows["user_key"].to_numpy())
     qualities = []
     for n, segment in enumerate(segments):
         inside = (rows["target"] == n).cast(int)
         one_vs_rest = np.stack([1 - probabilities[:, n], probabilities[:, n]], axis=1)
-        auroc = _auroc(rows.with_columns(inside.alias("target")), one_vs_rest)
+        auroc = _auroc(rows.with_columns(inside.alias("target")), one_vs_rest, resamples)
         qualities.append(SegmentQuality(segment=segment, rows=int(inside.sum()), auroc=auroc))
     return qualities
 

@@ -210,7 +210,7 @@ def _check_expected(session: Session, label_set: str, expected: int | None) -> i
     if expected not in {ANY, before}:
         change = champion_change(session, label_set)
         raise Stale(
-            f"The champion of {label_set!r} is {_named(before)}, and not {_named(expected)} any more"
+            f"The champion of {label_set!r} is {_named(before)}, not {_named(expected)}"
             f"{f' ({change})' if change else ''}. Look at it and decide again: segadmin models list"
         )
     return before

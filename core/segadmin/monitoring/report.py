@@ -20,7 +20,7 @@ from segadmin.monitoring.estimate import LEAST_USERS, Estimate, estimate_perform
 from segadmin.monitoring.histogram import Histogram
 from segadmin.monitoring.profile import NEW_PHRASES, OUT_OF_RANGE, Calibration, ScoredUsers, increase
 from segadmin.monitoring.reports import newest_outcomes, reference_report
-from segadmin.monitoring.volume import Volume, recent_volumes
+from segadmin.monitoring.volume import Volume, missing_volumes, recent_volumes
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import reading
@@ -237,9 +237,8 @@ def _alarms(
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [
-        f"{volume.period.replace('the', 'The')} has {volume.events:,} events ({volume.kind}), and "
-        f"{volume.expected:,.0f} were expected."
-        for volume in volumes
-        if volume.missing
+        f"{volume.period.replace('the', 'The')} has {volume.events:,} of {volume.expected:,.0f} "
+        f"expected events ({volume.kind})."
+        for volume in missing_volumes(volumes)
     ]
     return alarms

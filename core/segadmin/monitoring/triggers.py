@@ -77,7 +77,7 @@ def _age(session: Session, max_age: timedelta, version: ModelVersion, newest: da
     else:
         age, since = newest - latest, f"trained with events until {latest:%Y-%m-%d}"
     days, allowed = age / timedelta(days=1), max_age / timedelta(days=1)
-    return age >= max_age, f"the champion is {days:.0f} days old, {since} (--max-age {allowed:g}d)"
+    return age >= max_age, f"the champion is {days:.0f} d old, {since} (--max-age {allowed:g}d)"
 
 
 def _drift(report: DriftReport | None) -> tuple[bool, str]:

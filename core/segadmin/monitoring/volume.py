@@ -214,23 +214,27 @@ def recent_volumes(
     return DailyEvents.of(lake.scan("events"), newest).volumes(since.date() if since else None)
 
 
+def missing_volumes(volumes: Sequence[Volume]) -> list[Volume]:
+    """Return what is missing: of a period the kinds, and all kinds together if none alone is."""
+    missing = [volume for volume in volumes if volume.missing]
+    kinds = {(volume.day, volume.days) for volume in missing if volume.kind != ALL_KINDS}
+    return [volume for volume in missing if volume.kind != ALL_KINDS or (volume.day, volume.days) not in kinds]
+
+
 def check_volumes(volumes: Sequence[Volume]) -> None:
     """Refuse to go on while events of a day are missing. Weeks of rare kinds are only reported.
 
     Raises:
         DataError: with the days and kinds, what was expected, what there is, and the fix.
     """
-    missing = [volume for volume in volumes if volume.missing and volume.days == 1]
-    kinds = {volume.day for volume in missing if volume.kind != ALL_KINDS}
-    shown = [volume for volume in missing if volume.kind != ALL_KINDS or volume.day not in kinds]
+    shown = [volume for volume in missing_volumes(volumes) if volume.days == 1]
     if not shown:
         return
     facts = [
-        f"{volume.day:%Y-%m-%d} has {volume.events:,} events of {_kind(volume.kind)}, and {volume.expected:,.0f} were "
-        "expected"
+        f"{volume.day:%Y-%m-%d} has {volume.events:,} of {volume.expected:,.0f} expected events ({volume.kind})"
         for volume in shown[:3]
     ]
-    more = f"; so it is {len(shown) - 3} times more" if len(shown) > 3 else ""
+    more = f"; also on other days: {len(shown) - 3}" if len(shown) > 3 else ""
     raise DataError(
         f"Events seem to be missing: {'; '.join(facts)}, by the same weekday of the weeks before{more}. "
         "Import what is missing, or go on without it: --force"
@@ -256,7 +260,3 @@ def check_recent_days(settings: Settings, versions: dict[str, int], label_set: s
     if snapshot is not None and snapshot.lake_versions.get("events") == versions.get("events"):
         return
     check_volumes(recent_volumes(settings, versions, snapshot.as_of if snapshot else None))
-
-
-def _kind(kind: str) -> str:
-    return kind if kind == ALL_KINDS else f"the kind {kind!r}"

@@ -18,6 +18,7 @@ from segadmin.labels.corrections import in_force, of_root_users, segments_by_use
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments, bucket_groups
+from segadmin.snapshots.recent import Recent
 from segadmin.snapshots.segment_order import in_order, orders_of
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
@@ -27,6 +28,17 @@ from segadmin.storage.store import known_store
 
 #: Users who are read at once.
 _AT_ONCE = 100_000
+
+
+#: Of each label set one, as a page shows it: some thousand bytes.
+_recent = Recent[pl.DataFrame](20, ("assignments", "events", "merged_users"))
+
+
+def recent_review(settings: Settings, snapshot: SegmentSnapshot, limit: int) -> pl.DataFrame:
+    """Return the rows of :func:`review`, from memory if they were computed lately and nothing has changed since."""
+    with reading(settings) as session:
+        corrected = frozenset(row.user_key for row in in_force(session, snapshot.label_set))
+    return _recent.get(settings, (snapshot.id, limit, corrected), lambda: review(settings, snapshot, limit))
 
 
 def review(settings: Settings, snapshot: SegmentSnapshot, limit: int, *, by_value: bool = True) -> pl.DataFrame:

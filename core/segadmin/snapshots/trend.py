@@ -24,6 +24,13 @@ class Trend:
         before, now = ([None, None, *self.users.get(segment, [])])[-2:]
         return None if before is None or now is None else now - before
 
+    def by_moment(self) -> Trend:
+        """Return the last snapshot of each moment, in the order of the moments, as charts over time need it."""
+        last = {at: n for n, at in enumerate(self.as_of)}
+        places = [last[at] for at in sorted(last)]
+        users = {name: [sizes[n] for n in places] for name, sizes in self.users.items()}
+        return Trend([self.snapshot_ids[n] for n in places], [self.as_of[n] for n in places], users)
+
 
 def segment_trend(session: Session, label_set: str, until: int | None = None, limit: int = 60) -> Trend:
     """Return the sizes in the newest published snapshots.

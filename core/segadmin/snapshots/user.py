@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, UserNotFound
@@ -46,6 +46,14 @@ _PUBLISHED = (
     .where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
     .order_by(col(SegmentSnapshot.id).desc())
 )
+
+
+class Published(NamedTuple):
+    """A published snapshot."""
+
+    id: int
+    label_set: str
+    as_of: datetime
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,11 @@ def history(settings: Settings, key: int) -> list[Assigned]:
         for number, label_set, as_of, earlier_parts in snapshots
         if number is not None and (row := _valid(by_part, [*earlier_parts, number])) is not None
     ]
+
+
+def published_snapshots(session: Session) -> list[Published]:
+    """Return all published snapshots, newest first, whether a user is in them or not."""
+    return [Published(number or 0, label_set, as_of) for number, label_set, as_of, _ in session.exec(_PUBLISHED)]
 
 
 def merged_into(settings: Settings, key: int) -> list[UserMerge]:

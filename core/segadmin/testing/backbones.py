@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, load_fitted
+from segadmin.device_memory import uses_gpu
 from segadmin.files import unsafe_files
 from segadmin.settings import Settings
 
@@ -34,6 +35,8 @@ ODD: tuple[list[str], ...] = (
 )
 #: How far probabilities of two fits with one seed may be apart: threads add up in any order.
 SAME = 5e-3
+#: How far a probability may be off otherwise; a GPU computes in bfloat16, and rows in other company in another order.
+CLOSE, CLOSE_ON_GPU = 1e-4, 5e-3
 
 
 def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[str, ...] = FEATURES) -> Examples:
@@ -64,7 +67,13 @@ def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[s
 
 
 def check_backbone(
-    backbone: Backbone, settings: Settings, folder: Path, *, rows: int = 192, language: str = "en", atol: float = 1e-4
+    backbone: Backbone,
+    settings: Settings,
+    folder: Path,
+    *,
+    rows: int = 192,
+    language: str = "en",
+    atol: float | None = None,
 ) -> dict[str, Any]:
     """Fit ``backbone`` on planted users and hold it to its contract; return the classifier's report.
 
@@ -74,7 +83,8 @@ def check_backbone(
         folder: an empty folder to write to.
         rows: training users.
         language: of the phrases, ``en`` or ``zh``.
-        atol: how far a probability may be off after saving and loading, or in another company of rows.
+        atol: how far a probability may be off after saving and loading, or in another company of rows; default:
+            :data:`CLOSE`, or :data:`CLOSE_ON_GPU` if the fit used a GPU.
 
     Raises:
         AssertionError: naming what the contract asks.
@@ -91,6 +101,7 @@ def check_backbone(
     model = backbone.fit(train, validation, run)
     assert fractions, "fit() must call run.progress(fraction, note)"
     assert all(0 <= each <= 1 for each in fractions), f"run.progress() takes fractions from 0 to 1, got {fractions}"
+    atol = _tolerance() if atol is None else atol
     probabilities = _checked(model.predict(test), len(test))
     right = float((probabilities.argmax(axis=1) == test.targets).mean())
     assert right > 0.5, f"of users whose text and features tell the segment, only {right:.0%} were put in it"
@@ -119,9 +130,13 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
     _close(
         load_fitted(backbone, folder / "saved", settings).predict(test),
         probabilities,
-        1e-4,
+        _tolerance(),
         "load() must predict what was saved",
     )
+
+
+def _tolerance() -> float:
+    return CLOSE_ON_GPU if uses_gpu() else CLOSE
 
 
 def _check_rows_apart(model: Classifier, test: Examples, probabilities: NDArray[np.float32], atol: float) -> None:

@@ -196,7 +196,7 @@ def _check_users(users: pl.Series, users_with_events: pl.Series, recipe: Recipe)
     """Raise ``PluginContractError`` if there are phrases of users without events."""
     unknown_users = len(users) - int(users.is_in(users_with_events.implode()).sum())
     if unknown_users:
-        raise PluginContractError(f"{_textualizer_name(recipe)} returned {unknown_users} users that have no events.")
+        raise PluginContractError(f"{_textualizer_name(recipe)} returned users that have no events: {unknown_users}.")
 
 
 def _events(

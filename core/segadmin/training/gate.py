@@ -139,7 +139,7 @@ def compare_auroc(challenger: float | None, rival: float | None, name: str) -> V
     """Return whether a test AUROC is good enough against that of the champion, which the reason calls ``name``."""
     if challenger is None or rival is None:
         return Verdict(promoted=False, reason="the test rows are all in one segment, so nothing can be compared")
-    reason = f"test AUROC {challenger:.4f}; {name} has {rival:.4f} on the same rows"
+    reason = f"test AUROC {challenger:.4f}, and {name} has {rival:.4f} on the same rows"
     return Verdict(promoted=challenger >= rival - TOLERANCE, reason=reason)
 
 

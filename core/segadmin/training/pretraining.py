@@ -82,7 +82,7 @@ def texts_apart(texts: Sequence[pl.DataFrame], until: datetime, seed: int) -> tu
     frame = pl.concat(texts).filter(pl.col("phrases").list.len() >= _MIN_PHRASES).sort("as_of", "user_key")
     if frame.height < _MIN_TEXTS:
         raise DataError(
-            f"Only {frame.height} texts have at least {_MIN_PHRASES} phrases until {until:%Y-%m-%d}; {_MIN_TEXTS} are "
+            f"Texts with at least {_MIN_PHRASES} phrases until {until:%Y-%m-%d}: {frame.height}; {_MIN_TEXTS} are "
             "needed. Import more events, or read more windows: --until, --windows"
         )
     held_out = pl.Series(draw(frame["user_key"].to_numpy(), seed) < _HELD_OUT)

@@ -46,7 +46,9 @@ def objective_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:
         ConfigurationError: jobs of this kind publish no segments when events come in.
     """
     if kind != KIND:
-        raise ConfigurationError(f"A {kind} job has no freshness. Give --freshness to a schedule of the kind {KIND}.")
+        raise ConfigurationError(
+            f"A job of the kind {kind} has no freshness. Give --freshness to a schedule of the kind {KIND}."
+        )
     return {"time": TimePolicy.ON_EVENT.value, **options}
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
+from segadmin.counts import counted
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
@@ -235,7 +236,7 @@ def outcomes(attempt: Attempt) -> StageResult:
         if version.segments == label_set.segments:
             rows = measure_outcomes(attempt.settings, labeler, label_set, snapshot)
             measured |= {snapshot.id or 0: rows} if rows else {}
-    note = f"the outcomes of {len(waiting)} snapshots are not known yet" if waiting else "all known"
+    note = f"the outcomes of {counted(len(waiting), 'snapshot')} are not known yet" if waiting else "all known"
 
     def commit(session: Session) -> Json:
         session.add_all([Evaluation(job_id=attempt.job_id, **row) for rows in measured.values() for row in rows])

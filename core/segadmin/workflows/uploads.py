@@ -82,8 +82,24 @@ def request_options(upload: Upload) -> dict[str, Any]:
     return options
 
 
-def ask_for_import(settings: Settings, dispatch: Dispatch, upload: Upload) -> Enqueued:
-    """Enqueue the import of an upload, once: a second request returns the job of the first.
+def stored_upload(settings: Settings, upload_id: str) -> Upload:
+    """Return an upload.
+
+    Raises:
+        UploadNotFound: it is gone; the message names the job that has imported it, if one has.
+    """
+    try:
+        return find_upload(settings, upload_id)
+    except UploadNotFound:
+        job = job_of(settings, upload_id)
+        if job is None or job.state != JobState.SUCCEEDED:
+            raise
+        message = f"The upload was imported by job {job.id}. See: segadmin jobs show {job.id}"
+        raise UploadNotFound(message) from None
+
+
+def ask_for_import(settings: Settings, dispatch: Dispatch, upload_id: str) -> Enqueued:
+    """Enqueue the import of an upload, once: a second request returns the job of the first, also after its end.
 
     A job that failed or was cancelled runs again if nothing else was chosen meanwhile, otherwise there is a new one.
 
@@ -91,9 +107,10 @@ def ask_for_import(settings: Settings, dispatch: Dispatch, upload: Upload) -> En
         ConfigurationError, DataError: it cannot be imported so; see :func:`segadmin.events.upload_import.request_of`.
         UploadNotFound: it is gone.
     """
-    earlier = job_of(settings, upload.id)
+    earlier = job_of(settings, upload_id)
     if earlier is not None and (not earlier.state.over or earlier.state == JobState.SUCCEEDED):
         return Enqueued(earlier, created=False)
+    upload = stored_upload(settings, upload_id)
     options = check_request(settings, KIND, request_options(upload))
     key = f"{UPLOAD_KEY}{upload.id}:{upload.choice.digest}"
     done = enqueue(settings, dispatch, KIND, options, idempotency_key=key, audited=True)

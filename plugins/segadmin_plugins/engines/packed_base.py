@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from segadmin.errors import EngineUnavailable
-from segadmin_plugins.engines.packing import ATTENTION, Packing
+from segadmin_plugins.engines.packed_attention import ATTENTION
+from segadmin_plugins.engines.packing import Packing
 
 
 class PackedBase:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segadmin_plugins.engines.packed_attention import attend, check_reach
 from segadmin_plugins.engines.packed_base import PackedBase, has_hooks
-from segadmin_plugins.engines.packing import Packing, attend, check_reach
+from segadmin_plugins.engines.packing import Packing
 
 #: The modules of an encoder of BERT's kind.
 _BERT = {"embeddings", "encoder", "pooler"}

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.labeler import Labeler, Labelled
+from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.events.items import OF_ITEMS, facet
 from segadmin.storage.schema import TIME
@@ -145,7 +146,7 @@ class Future(Labeler):
 def _advice(weeks: int) -> str:
     """Return options with which events of so many whole weeks can be labelled."""
     if weeks < 4:
-        return f"Events of {weeks} weeks are too few to label by; import at least four weeks."
+        return f"Events of {counted(weeks, 'week')} are too few to label by; import at least four weeks."
     outcome = min(8, weeks // 4)
     test = weeks - outcome
     train = [cut for cut in (test - 3 * outcome, test - 2 * outcome, test - outcome) if cut >= outcome]

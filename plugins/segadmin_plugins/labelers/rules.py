@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from segadmin.contracts.labeler import Labeler, Labelled
+from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.labels.label_sets import after
 from segadmin.storage.schema import TIME
@@ -98,7 +99,9 @@ def parse_rules(text: str, names: tuple[str, ...]) -> dict[str, pl.Expr]:
             raise ConfigurationError(message) from None
         rules[segment.strip()] = _expression(tree, names)
     if len(rules) < 2:
-        raise ConfigurationError(f"The rules {text!r} name {len(rules)} segments; there must be two or more.")
+        raise ConfigurationError(
+            f"The rules {text!r} name {counted(len(rules), 'segment')}; there must be two or more."
+        )
     return rules
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.live import Live
 from rich.text import Text
 
 import segadmin_api.cli
 from segadmin.printable import printable, printable_json
+from segadmin.timezones import LastMoment
 from segadmin_api.cli import next_commands
-from segadmin_api.cli.output import echo, moment_of, show_json, table, terminal
+from segadmin_api.cli.output import echo, last_moment_of, moment_of, show_json, table, terminal
 
 #: Sets the title, hides text, goes to the line above, and does so in one byte; turns text around; is no character.
 HOSTILE = "a\x1b]0;title\x07\x1b[8m\x1b[1A\r\x9b2K\x7f\u202ez\u2028\ud800[bold]店"
@@ -107,10 +109,22 @@ def test_dates_stay_whole_beside_a_long_text(
     assert "alarms" in capsys.readouterr().out.splitlines()[1].split()
 
 
+def test_no_short_cell_is_cut_off_beside_columns_of_the_same_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = [">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained"]
+    cells = ["2", "spend3", "canary, 10.0%", "tabular · mixed", "0.8532", "0.8532 tabular", "1 min ago"]
+    table("", columns, [cells])
+    printed = capsys.readouterr().out
+    assert all(word in printed for cell in cells for word in ([cell] if cell != "tabular · mixed" else cell.split()))
+    assert max(map(len, printed.splitlines())) <= 80
+
+
 def test_suggested_commands_have_the_home_that_was_given(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_commands, "_replacement", None)
+    monkeypatch.setattr(next_commands, "_rewrite", None)
     echo("Next: segadmin jobs list")
     next_commands.remember_home(Path("/srv/a b\\1"), ["jobs", "data"])
     text = "segadmin reads it. Next: segadmin jobs list && segadmin data list; segadmin --home x data list"
@@ -131,16 +145,22 @@ def test_suggested_commands_have_the_home_that_was_given(
 def test_suggested_commands_have_the_server_that_was_given(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_commands, "_replacement", None)
-    next_commands.remember_server(
-        "http://me:secret@shop:8400", ["jobs", "db", "keys", "models"], ["db", "models export"]
-    )
-    echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin db upgrade")
+    monkeypatch.setattr(next_commands, "_rewrite", None)
+    commands = (["jobs", "db", "keys", "models", "demo", "web"], ["demo"], ["db", "models export", "web"])
+    next_commands.remember_server("http://me:secret@shop:8400", *commands)
+    echo("Next: segadmin jobs list; segadmin models show 1; segadmin models export 1; segadmin demo")
     echo("Make it on the server: segadmin keys create NAME; another: segadmin keys create OTHER")
     server = "segadmin --server 'http://me:***@shop:8400'"
     first, second = capsys.readouterr().out.splitlines()
-    assert first == (f"Next: {server} jobs list; {server} models show 1; segadmin models export 1; segadmin db upgrade")
+    assert first == (
+        f"Next: {server} jobs list; {server} models show 1; on the server: segadmin models export 1; segadmin demo"
+    )
     assert second == f"Make it on the server: segadmin keys create NAME; another: {server} keys create OTHER"
+    next_commands.remember_server(None, *commands)
+    echo("Check that `segadmin web` runs there. Next: segadmin jobs list, or: segadmin db upgrade")
+    assert capsys.readouterr().out == (
+        "Check that `segadmin web` runs there. Next: segadmin jobs list, or: on the server: segadmin db upgrade\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,27 @@ def test_moments_are_in_utc_unless_they_say_otherwise(given: str, moment: dateti
     assert moment_of(given) == moment
 
 
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2026-03-01", datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("20260301T14", datetime(2026, 3, 1, 14, 59, 59, 999_999, tzinfo=UTC)),
+        ("2026-03-01 14:30", datetime(2026, 3, 1, 14, 30, 59, 999_999, tzinfo=UTC)),
+        ("2026-03-01T14:30:05+08:00", datetime(2026, 3, 1, 6, 30, 5, 999_999, tzinfo=UTC)),
+        ("2026-03-01T14:30:05.25Z", datetime(2026, 3, 1, 14, 30, 5, 250_000, tzinfo=UTC)),
+        ("9999-12-31", datetime.max.replace(tzinfo=UTC)),
+    ],
+)
+def test_the_last_snapshot_at_a_day_or_minute_is_that_of_its_end(given: str, moment: datetime) -> None:
+    assert last_moment_of(given) == moment
+    assert TypeAdapter(LastMoment).validate_python(given) == moment
+
+
 @pytest.mark.parametrize("given", ["yesterday", "2026-13-01", "2026-03-01T25:00", "9999-12-31T23:59-05:00", ""])
 def test_what_is_no_moment_is_refused_with_an_example(given: str) -> None:
     with pytest.raises(typer.BadParameter, match=r"is no time; write it as 2026-03-01 or 2026-03-01T14:30"):
         moment_of(given)
+    with pytest.raises(typer.BadParameter, match=r"is no time; write it as 2026-03-01 or 2026-03-01T14:30"):
+        last_moment_of(given)
+    with pytest.raises(ValidationError):
+        TypeAdapter(LastMoment).validate_python(given)

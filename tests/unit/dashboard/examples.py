@@ -56,7 +56,7 @@ from segadmin.snapshots.segment_calibration import CalibrationBin, SegmentCalibr
 from segadmin.snapshots.segment_profile import Estimate, Lift, SegmentProfile
 from segadmin.snapshots.segment_view import SegmentMovement, SegmentView
 from segadmin.snapshots.trend import Trend
-from segadmin.snapshots.user import Assigned
+from segadmin.snapshots.user import Assigned, Published
 from segadmin.storage.records import (
     ApiKey,
     Audit,
@@ -417,6 +417,7 @@ def _user(_: Settings, text: str) -> str:
     content = users.UserContent(
         5,
         rows,
+        [Published(row.snapshot_id, text, datetime.fromisoformat(row.as_of)) for row in rows],
         [event] * 26,
         UserTotals(26, 3, 7.5, at, at),
         [(lasting, True), (a_correction(text), False)],

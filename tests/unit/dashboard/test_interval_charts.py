@@ -63,4 +63,4 @@ def test_runs_in_a_segment_join_each_other() -> None:
     drawn = parsed(segments_chart("x", [("low", 0, 0.4, "low"), ("high", 0.4, 1, "high")], ("1", "2")))
     low, high = ((float(bar.get("x", 0)), float(bar.get("width", 0))) for bar in drawn.iter("rect"))
     assert low[0] + low[1] == pytest.approx(high[0], abs=0.1)
-    assert high[0] + high[1] == pytest.approx(460, abs=0.1)
+    assert high[0] + high[1] == pytest.approx(320, abs=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -20,8 +21,9 @@ from segadmin_api.dashboard.messages import message_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
+from segadmin_api.dashboard.svg import width_of
 from segadmin_api.estimates import estimate_sentences, memory
-from segadmin_api.formatting import result_lines, stages, subject, waits
+from segadmin_api.formatting import StageLine, result_lines, stages, subject, waits
 
 CHINESE = Reader(language="zh")
 
@@ -114,6 +116,20 @@ def test_a_stage_stands_to_the_right_of_those_before_it() -> None:
     assert len(graph.edges) == 4
     assert all(node.x + node.width <= graph.width and node.y + node.height <= graph.height for node in graph.nodes)
     assert stage_graph([]).nodes == ()
+
+
+def a_stage(name: str, after: Sequence[str] = ()) -> StageLine:
+    return StageLine(name, [Step(job_id=1, stage=name, after=list(after))])
+
+
+def test_names_of_stages_stay_in_their_boxes() -> None:
+    usual, longer, endless = "train", "WEEKLY_EMBEDDINGS", "我们自己的插件的一个名字很长很长的阶段"
+    for name in (usual, longer, endless):
+        [node] = stage_graph([a_stage(name)]).nodes
+        assert width_of(node.label, 14) <= node.width - 18
+        assert (node.label == name) == (name != endless)
+    graph = stage_graph([a_stage(longer), a_stage(usual, after=[longer])])
+    assert graph.nodes[1].x > graph.nodes[0].x + graph.nodes[0].width
 
 
 def test_the_page_of_a_job_is_in_the_language_of_the_reader(settings: Settings) -> None:

@@ -58,6 +58,16 @@ def test_a_translation_has_no_value_that_its_template_lacks(language: str) -> No
             "no trigger fired: there is no drift report yet; AUROC is 0.8000 and was 0.8100 in the test",
             "没有触发条件成立：还没有漂移报告；AUROC 为 0.8000，测试时为 0.8100",
         ),
+        (
+            "2018-01-01 has 5 of 3,746 expected events (purchase); 2018-01-02 has 0 of 60 expected events (all kinds)",
+            "2018-01-01 有 5 个事件（购买），预期为 3,746 个；2018-01-02 有 0 个事件（所有类型），预期为 60 个",
+        ),
+        (
+            "test AUROC 0.85, and the champion (version 1) has 0.84 on the same rows; as a canary it scores 10% of the "
+            "users until 2018-01-11",
+            "测试 AUROC 为 0.85，现用模型（版本 1） 在相同样本上为 0.84；"
+            "作为灰度版本为 10% 的用户评分，直到 2018-01-11",
+        ),
         ("a 100% new error: %(x)s {y}", "a 100% new error: %(x)s {y}"),
     ],
 )

@@ -13,7 +13,7 @@ from segadmin.events.guess import propose
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.mapping import Mapping
 from segadmin.monitoring.report import _alarms
-from segadmin.monitoring.volume import Volume, check_volumes
+from segadmin.monitoring.volume import ALL_KINDS, Volume, check_volumes
 from segadmin.settings import Settings
 from segadmin_api.dashboard.messages import message_text
 
@@ -25,18 +25,20 @@ def test_why_a_refresh_does_not_begin_is_translated() -> None:
         check_volumes([FEW])
     translated = message_text("zh", f"prepare: {refused.value}")
     assert translated.startswith(
-        "准备：事件似乎有缺失：按前几周同一星期几估计，2026-01-05 应有 3,746 个事件，实际只有 534 个"
+        "准备：事件似乎有缺失（预期按前几周同一星期几估计）：2026-01-05 有 534 个事件（购买），预期为 3,746 个。"
     )
     assert "强制继续" in translated
 
 
 def test_alarms_of_drift_are_translated() -> None:
     [alarm] = _alarms([], [], [], [FEW])
-    assert message_text("zh", alarm) == "2026-01-05 有 534 个事件（purchase），预期为 3,746 个。"
+    assert message_text("zh", alarm) == "2026-01-05 有 534 个事件（购买），预期为 3,746 个。"
     assert message_text("en", alarm) == alarm
+    both = [FEW, FEW.model_copy(update={"kind": ALL_KINDS, "events": 600})]
+    assert _alarms([], [], [], both) == [alarm], "the total says nothing new"
     [alarm] = _alarms([], [], [], [FEW.model_copy(update={"days": 7})])
-    assert alarm == "The week until 2026-01-05 has 534 events (purchase), and 3,746 were expected."
-    assert message_text("zh", alarm) == "截至 2026-01-05 的一周有 534 个事件（purchase），预期为 3,746 个。"
+    assert alarm == "The week until 2026-01-05 has 534 of 3,746 expected events (purchase)."
+    assert message_text("zh", alarm) == "截至 2026-01-05 的一周有 534 个事件（购买），预期为 3,746 个。"
 
 
 def test_what_is_uncertain_about_a_file_is_translated(settings: Settings, tmp_path: Path) -> None:

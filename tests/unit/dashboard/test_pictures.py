@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 from markupsafe import Markup
 
-from segadmin_api.dashboard.pictures import Bar, Line, bars, lines, sankey, ticks_to
+from segadmin.snapshots.trend import Trend
+from segadmin_api.dashboard.figures import trend_data
+from segadmin_api.dashboard.pictures import NARROW, WIDTH, Bar, Line, bars, lines, sankey, ticks_to
 from segadmin_api.dashboard.svg import as_file, shortened, width_of
 
 HOSTILE = """"/><script>'&"""
@@ -44,6 +47,24 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert two == pytest.approx(4 * one, rel=0.01)
     assert none == 1, "still visible"
     assert {"10 (20 %)", "40 (80 %)"} <= {each.text for each in root.iter(f"{SVG}text")}
+
+
+@pytest.mark.parametrize("width", [WIDTH, NARROW])
+@pytest.mark.parametrize("name", ["REFRGRATD JUICES/DRNKS", "WWWWWWWWWWWWWWWWWWWW", "高价值但最近没有购买的老用户群"])
+def test_long_names_of_bars_are_whole_and_in_the_picture(name: str, width: float) -> None:
+    root = drawn(bars("lift", [Bar(name, 2, "×2.00", "#111"), Bar("x", 1, "×1.00", "#222")], width=width))
+    assert root.get("viewBox", "").split()[2] == f"{width:g}"
+    label = next(each for each in root.iter(f"{SVG}text") if "".join(each.itertext()).endswith(name))
+    begin = float(label.get("x", 0))
+    end = begin + width_of(name) if label.get("text-anchor") == "start" else begin
+    assert end - width_of(name) >= 0 and end <= width
+
+
+def test_a_trend_has_a_point_for_each_moment_in_order() -> None:
+    first, second = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
+    trend = Trend([1, 2, 3, 4], [first, second, second, first], {"low": [1, 2, 3, 4], "high": [None, 5, 6, 7]})
+    assert trend.by_moment() == Trend([4, 3], [first, second], {"low": [4, 3], "high": [7, 6]})
+    assert trend_data(Trend([1, 2], [first, first], {"low": [1, 2]})) is None
 
 
 def test_the_end_of_a_line_has_its_name_and_its_number() -> None:

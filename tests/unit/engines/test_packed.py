@@ -13,8 +13,9 @@ from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
 from segadmin_plugins.backbones.transformer.head import freeze_below
 from segadmin_plugins.engines.openvino import OpenVino
+from segadmin_plugins.engines.packed_attention import attend, packed_attention, padded_attention
 from segadmin_plugins.engines.packed_text import PackedText
-from segadmin_plugins.engines.packing import Packing, attend, packed_attention
+from segadmin_plugins.engines.packing import Packing
 from segadmin_plugins.engines.plain import Plain, padded
 from segadmin_plugins.engines.torch_packed import Torch
 from segadmin_plugins.engines.trial import compared
@@ -175,22 +176,45 @@ def test_windows_and_softcaps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_stays_within_a_text(causal: bool) -> None:
+@pytest.mark.parametrize("one_each", [False, True])
+def test_attention_stays_within_a_text(causal: bool, one_each: bool) -> None:
+    """Also where texts are padded for it, as a GPU does in training; the gradients too."""
     torch.manual_seed(0)
     lengths = [4, 4, 2]
     packing = Packing.of(texts_of(lengths, 9))
-    query, key, value = torch.randn(10, 4, 8), torch.randn(10, 2, 8), torch.randn(10, 2, 8)
-    seen = attend(query, key, value, packing, causal=causal)
-    assert seen.shape == (10, 4, 8)
-    start = 0
-    for length in lengths:
+    asked = packing.lasts if one_each else torch.arange(10)
+    query, key, value = (torch.randn(10, heads, 8, requires_grad=True) for heads in (4, 2, 2))
+    expected = []
+    for start, length in zip(packing.offsets.tolist(), lengths, strict=False):
         own = slice(start, start + length)
         scores = torch.einsum("qhd,khd->hqk", query[own], key[own].repeat_interleave(2, 1)) / 8**0.5
         if causal:
-            scores += torch.full((length, length), -torch.inf).triu(1)
-        expected = torch.einsum("hqk,khd->qhd", scores.softmax(-1), value[own].repeat_interleave(2, 1))
-        torch.testing.assert_close(seen[own], expected, atol=1e-5, rtol=1e-4)
-        start += length
+            scores = scores + torch.full((length, length), -torch.inf).triu(1)
+        expected.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), value[own].repeat_interleave(2, 1)))
+    wanted = torch.cat(expected)[asked]
+    weights = torch.randn_like(wanted)
+    gradients = torch.autograd.grad((wanted * weights).sum(), (query, key, value))
+    repeated = [tensor.repeat_interleave(2, 1) for tensor in (key, value)]
+    for seen in (
+        attend(query[asked], key, value, packing, causal=causal),
+        padded_attention(query[asked], *repeated, packing, causal=causal, scaling=None, dropout=0.0),
+    ):
+        torch.testing.assert_close(seen, wanted, atol=1e-5, rtol=1e-4)
+        got = torch.autograd.grad((seen * weights).sum(), (query, key, value), retain_graph=True)
+        torch.testing.assert_close(got, gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_padded_attention_drops_weights() -> None:
+    torch.manual_seed(0)
+    packing = Packing.of(texts_of([64, 48], 9))
+    query, key, value = (torch.randn(112, 2, 8) for _ in range(3))
+    options = {"causal": False, "scaling": 0.0}  # all weights of a text are equal
+    mean = torch.stack([padded_attention(query, key, value, packing, dropout=0.5, **options) for _ in range(200)]).mean(
+        0
+    )
+    whole = padded_attention(query, key, value, packing, dropout=0.0, **options)
+    assert not torch.equal(padded_attention(query, key, value, packing, dropout=0.5, **options), whole)
+    torch.testing.assert_close(mean, whole, atol=0.06, rtol=0)
 
 
 def test_packing_keeps_where_each_text_is() -> None:

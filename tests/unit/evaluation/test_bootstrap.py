@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws, difference
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, Resamples, auroc_draws, difference
 
 RANDOM = np.random.default_rng(3)
 N = 400
@@ -66,3 +66,21 @@ def test_an_empty_segment_is_left_out() -> None:
     three = np.concatenate([scores(1.0, 1), np.zeros((N, 1))], axis=1)
     assert auroc_draws(three, TARGETS, USERS, 3)[0] == auroc_draws(scores(1.0, 1), TARGETS, USERS, 3)[0]
     assert np.isnan(auroc_draws(three[:5], np.zeros(5, int), USERS[:5], 3)).all()
+
+
+def test_a_resample_is_the_area_with_its_users_repeated() -> None:
+    """However many are measured at once: the area is that of pairs, counted one by one."""
+    users, targets = np.array([0, 0, 1, 2, 3, 3]), np.array([0, 1, 1, 0, 1, 0])
+    ties = np.array([0.2, 0.7, 0.7, 0.7, 0.4, 0.4])
+    draws = Resamples(users, 99).auroc(np.stack([1 - ties, ties], axis=1), targets)
+    random = np.random.default_rng(17)
+    counts = np.vstack([np.ones(4), random.multinomial(4, np.full(4, 0.25), size=99)])[:, users]
+    for drawn, area in zip(counts, draws, strict=True):
+        rows = np.repeat(np.arange(6), drawn.astype(int))
+        ours, others = ties[rows[targets[rows] == 1]], ties[rows[targets[rows] == 0]]
+        wins = [(one > other) + (one == other) / 2 for one in ours for other in others]
+        assert area == pytest.approx(np.mean(wins)) if wins else np.isnan(area)
+
+
+def test_without_rows_no_area_is_defined() -> None:
+    assert np.isnan(Resamples(np.empty(0, np.int64), 3).auroc(np.empty((0, 2)), np.empty(0, int))).all()

@@ -126,7 +126,7 @@ def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp
     done, _ = import_file(settings, request)
     assert (done.id, done.rows_kept, done.reasons) == (3, 1, {"duplicate_event": 1, "bad_time": 1})
     [warning] = done.warnings
-    assert warning.startswith("2 rows in quarantine of import 1, which was of the same file, are gone")
+    assert warning.startswith("The rows in quarantine of import 1, which was of the same file, are gone (2)")
     left = find_rows(settings, None, None).collect()
     assert left.select("import_id", "line").rows() == [(2, 3), (2, 4), (3, 2), (3, 4)]
     done, _ = import_file(settings, request)

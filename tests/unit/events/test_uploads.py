@@ -146,7 +146,7 @@ def test_the_import_removes_the_upload_and_is_the_same_after_a_kill(store: Setti
 def test_an_import_of_the_same_file_again_is_one_after_a_kill(store: Settings, tmp_path: Path) -> None:
     imported(store)
     upload = choose(store, an_upload(store), Choice(again=True))
-    job = ask_for_import(store, lambda _: None, upload).job
+    job = ask_for_import(store, lambda _: None, upload.id).job
     shutil.copytree(uploads_folder(store), tmp_path / "uploads")
     attempts = [
         Attempt(store, job.id or 0, job.kind, job.options, 1, "ingest", range(0), number=n, token=n) for n in (1, 2)
@@ -160,8 +160,8 @@ def test_an_import_of_the_same_file_again_is_one_after_a_kill(store: Settings, t
 
 def test_an_import_is_asked_for_once_until_it_fails(store: Settings) -> None:
     upload = an_upload(store, b"user,kind,item,at\nu,view,i,never\n")
-    first = ask_for_import(store, lambda _: None, upload)
-    second = ask_for_import(store, lambda _: None, choose(store, upload, Choice(mapping={"timezone": "Asia/Tokyo"})))
+    first = ask_for_import(store, lambda _: None, upload.id)
+    second = ask_for_import(store, lambda _: None, choose(store, upload, Choice(mapping={"timezone": "Asia/Tokyo"})).id)
     assert (first.created, second.created, second.job.id) == (True, False, first.job.id), "it is going on"
 
 

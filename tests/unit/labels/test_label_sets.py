@@ -65,7 +65,7 @@ def test_a_misspelt_label_set_gets_a_suggestion(shop: Settings) -> None:
 @pytest.mark.parametrize(
     ("segments", "declared", "complaint"),
     [
-        (["a"] * 50, ("a",), "All 50 labels of 'mine' are 'a'"),
+        (["a"] * 50, ("a",), "All labels of 'mine' are 'a'"),
         (["a", "b"] * 25, ("a", "b", "c"), "No user is labelled 'c'"),
         (["a", "b"] * 25, ("a", "c"), "rows in 'b', which is none of their segments"),
         (["a", "b"] * 2, ("a", "b"), r"Split by user, 4 labelled rows leave \d for train, 20 are needed"),
@@ -84,7 +84,7 @@ def test_two_labels_for_one_moment_are_refused_and_repeated_rows_are_not(shop: S
     _import(shop, pl.concat([users, users]), ["a", "b"] * 60)
     assert read_labels(shop, "mine", 14.0).rows.height == 60
     _import(shop, pl.concat([users, users]), ["a", "b"] * 30 + ["b", "a"] * 30)
-    with pytest.raises(DataError, match="60 users of 'mine' have several labels for one moment"):
+    with pytest.raises(DataError, match=r"Users of 'mine' with several labels for one moment .*: 60"):
         read_labels(shop, "mine", 14.0)
 
 

@@ -157,8 +157,10 @@ def test_nothing_is_announced_without_alarms(shop: Settings) -> None:
 
 
 def test_reports_are_listed_and_shown(shop: Settings, cli: Cli) -> None:
-    listed = cli("drift", "list").stdout
+    listed = cli("drift", "list", COLUMNS="80").stdout
     assert "reference" in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    assert " model  as of " in listed and " estimated " in listed, "no word of a header is broken"
     facts: list[dict[str, Any]] = json.loads(cli("drift", "list", "--json").stdout)
     assert [each["snapshot_id"] for each in facts] == [1]
     assert set(facts[0]["metrics"]) == {"auroc", "macro_f1", "accuracy"}
@@ -273,7 +275,7 @@ def test_missing_events_stop_a_job_before_it_publishes_unless_forced(
     with transaction(shop) as session:
         session.get_one(SegmentSnapshot, 1).as_of = day
     options = {"labels": LABELS, **({"backbone": "tabular"} if kind == "retrain" else {})}
-    message = rf"Events seem to be missing: {day:%Y-%m-%d} has 0 events of the kind 'purchase', and \d+ .*--force"
+    message = rf"Events seem to be missing: {day:%Y-%m-%d} has 0 of \d+ expected events \(purchase\), .*--force"
     with pytest.raises(DataError, match=message):
         Run(shop, kind, options).stage("prepare")
     assert Run(shop, kind, options | {"force": True}).stage("prepare")

@@ -53,7 +53,7 @@ def test_the_age_is_that_of_the_events(shop: Settings, days: float, fires: bool)
     with transaction(shop) as session:
         fired = check(session, Triggers(max_age=timedelta(days=30)), timedelta(days=days))
         version = session.get_one(ModelVersion, 1)
-    words = f"the champion is {days:.0f} days old, trained with events until {latest(version):%Y-%m-%d} (--max-age 30d)"
+    words = f"the champion is {days:.0f} d old, trained with events until {latest(version):%Y-%m-%d} (--max-age 30d)"
     assert (fired.reasons, fired.others) == (((words,), ()) if fires else ((), (words,)))
 
 
@@ -66,14 +66,14 @@ def test_a_version_of_another_shop_is_as_old_as_its_import(shop: Settings) -> No
         version.created_at = now(session) - timedelta(days=31)
         assert check_triggers(session, Triggers(max_age=timedelta(days=32)), version, newest).reasons == ()
         [reason] = check_triggers(session, Triggers(max_age=timedelta(days=31)), version, newest).reasons
-    assert reason.startswith("the champion is 31 days old, imported on")
+    assert reason.startswith("the champion is 31 d old, imported on")
 
 
 def test_drift_fires_and_missing_events_do_not(shop: Settings) -> None:
     triggers, calm = Triggers(on_drift=True), {"name": "visits", "drifted": False}
     with transaction(shop) as session:
         assert check(session, triggers).others == ("snapshot 1 has no drift",)
-        set_report(session, findings=[calm], alarms=["2025-04-13 has 0 events (purchase), and 99 were expected."])
+        set_report(session, findings=[calm], alarms=["2025-04-13 has 0 of 99 expected events (purchase)."])
         assert check(session, triggers).others == ("snapshot 1 has no drift",)
         set_report(session, findings=[calm, {"name": "spend", "drifted": True}])
         assert check(session, triggers).reasons == ("1 of 2 distributions drifted in snapshot 1 (--on-drift)",)

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from segadmin.events.erase import forget
 from segadmin.events.keys import show_key
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.corrections import correct
 from segadmin.snapshots.read import assignments, find_snapshot
-from segadmin.snapshots.review import rank, review
+from segadmin.snapshots.review import rank, recent_review, review
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
@@ -120,3 +121,15 @@ def test_users_with_the_same_text_hide_nobody() -> None:
         }
     )
     assert rank(everybody, SEGMENTS, 50).equals(rank(everybody, SEGMENTS, 2_000).head(50))
+
+
+def test_a_list_is_in_memory_until_something_changes(shop: Settings) -> None:
+    shown = recent_review(shop, current(shop), 5)
+    assert recent_review(shop, current(shop), 5) is shown
+    corrected, erased = shown["user_key"].to_list()[:2]
+    correct(shop, show_key(corrected), "high", "called")
+    assert corrected not in recent_review(shop, current(shop), 5)["user_key"]
+    forget(shop, [show_key(erased)])
+    after = recent_review(shop, current(shop), 5)
+    assert erased not in after["user_key"]
+    assert_frame_equal(after, review(shop, current(shop), 5))

@@ -167,7 +167,7 @@ def _panics(frame: pl.LazyFrame) -> pl.LazyFrame:
         (
             lambda frame: _kinds(frame).with_columns(user_key=pl.col("user_key") + 1),
             PluginContractError,
-            "1 users that",
+            "users that have no events: 1",
         ),
     ],
 )

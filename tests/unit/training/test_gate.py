@@ -27,7 +27,8 @@ def test_a_model_that_is_not_worse_by_more_than_the_tolerance_is_promoted(
     verdict = compare_auroc(challenger, rival, "the champion (version 3)")
     assert verdict.promoted is promoted
     if challenger is not None and rival is not None:
-        assert verdict.reason == f"test AUROC {challenger:.4f}; the champion (version 3) has 0.8000 on the same rows"
+        champion = "the champion (version 3) has 0.8000 on the same rows"
+        assert verdict.reason == f"test AUROC {challenger:.4f}, and {champion}"
 
 
 def test_test_rows_that_the_champion_was_trained_on_do_not_count_nor_do_copies_of_them(settings: Settings) -> None:

@@ -119,7 +119,7 @@ def test_a_job_number_that_no_row_can_have(shop: Settings) -> None:
     "options", [{"window_days": float("inf")}, {"window_days": 1e300}, {"seed": -1}, {"seed": 2**40}]
 )
 def test_values_that_no_fit_could_use(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="A retrain job cannot use"):
+    with pytest.raises(ConfigurationError, match="A job of the kind retrain cannot use"):
         parse_request("retrain", {"labels": LABELS, **options})
 
 

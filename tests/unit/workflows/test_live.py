@@ -209,7 +209,7 @@ def test_posted_events_are_imported_as_often_as_the_objective_needs(live: Settin
 
 
 def test_only_refreshes_have_an_objective() -> None:
-    with pytest.raises(ConfigurationError, match="A retrain job has no freshness"):
+    with pytest.raises(ConfigurationError, match="A job of the kind retrain has no freshness"):
         objective_options("retrain", {})
     assert objective_options("refresh", {"time": "daily"})["time"] == "daily"
 

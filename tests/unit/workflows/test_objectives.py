@@ -225,7 +225,7 @@ def test_a_schedule_needs_to_say_when(live: Settings, cli: Cli) -> None:
         ("refresh",): "Give --cron '0 3 * * *', --every 10s, or --freshness 30s",
         ("--cron", "* * * * *", "--every", "10s", "refresh"): "not both",
         ("--freshness", "soon", "refresh"): "'soon' is not a length of time",
-        ("--freshness", "30s", "retrain"): "A retrain job has no freshness",
+        ("--freshness", "30s", "retrain"): "A job of the kind retrain has no freshness",
     }.items():
         failed = cli("schedule", "add", "x", *words, check=False)
         assert failed.returncode != 0

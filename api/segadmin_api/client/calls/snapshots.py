@@ -31,7 +31,7 @@ def show_snapshot(
     snapshot: int | str = "current", *, labels: str | None = None, at: datetime | None = None
 ) -> Call[SnapshotDetails]:
     """Return a snapshot with its segments: its number, or ``current`` (of ``labels``), or that of the time ``at``."""
-    query = {"labels": labels, "at": at and at.isoformat()}
+    query = {"labels": labels, "at": at and at.isoformat(timespec="microseconds")}
     return Call("GET", f"/v1/snapshots/{part(snapshot)}", SnapshotDetails, query)
 
 

@@ -22,7 +22,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet, Scope
 from segadmin.workflows.profile import latest_profile, pending_profile
 from segadmin_api.dashboard import data
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import counted_of
 from segadmin_api.http.forms import Form, RequiresForm, go_to, saved_notice
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import Number, forms_router, pages_router, settings_of
@@ -96,7 +96,7 @@ def derive_labels(request: Request, form: Annotated[Form, Depends(RequiresForm(S
     """Derive a label set from events."""
     settings, reader = settings_of(request), reader_of(request)
     derived = label(settings, form.text("name"), form.text("labeler"), _options(form.text("options")))
-    return go_to("/data/labels", text_of(reader, "%(name)s: %(rows)s labels.", name=derived.name, rows=derived.rows))
+    return go_to("/data/labels", f"{derived.name}: {counted_of(reader, derived.rows, 'label')}")
 
 
 def _options(text: str) -> dict[str, str]:

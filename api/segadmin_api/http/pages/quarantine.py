@@ -14,7 +14,7 @@ from segadmin.events.quarantine_retry import upload_rows
 from segadmin.storage.audit import record
 from segadmin.storage.records import Scope
 from segadmin_api.dashboard import data
-from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.render import counted_of, text_of
 from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
@@ -84,7 +84,8 @@ def retry(request: Request, form: Operator) -> RedirectResponse:
 def drop(request: Request, form: Operator) -> RedirectResponse:
     """Delete the rows."""
     rows = drop_rows(settings_of(request), _number(form), form.text("reason") or None)
-    return go_to("/data/quarantine", text_of(reader_of(request), "%(rows)s rows were deleted.", rows=rows))
+    reader = reader_of(request)
+    return go_to("/data/quarantine", text_of(reader, "Deleted %(rows)s.", rows=counted_of(reader, rows, "row")))
 
 
 def _number(form: Form) -> int:

@@ -15,14 +15,14 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.saved_mappings import list_mappings, named_mapping, parse_mapping
 from segadmin.events.shipped import shipped_mappings
 from segadmin.events.upload_import import preview_upload, propose_choice, request_of, store_preview, stored_preview
-from segadmin.events.uploads import Choice, Upload, choose, find_upload, list_uploads, remove_upload
+from segadmin.events.uploads import Choice, Upload, choose, list_uploads, remove_upload
 from segadmin.jobs import control
 from segadmin.settings import Settings
 from segadmin.storage.audit import record
 from segadmin.storage.records import JobState, Scope
 from segadmin.urls import mask_secrets
 from segadmin.workflows.data import IngestOutput
-from segadmin.workflows.uploads import KIND, ask_for_import, job_of
+from segadmin.workflows.uploads import KIND, ask_for_import, job_of, stored_upload
 from segadmin_api.dashboard import uploads
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import text_of
@@ -85,16 +85,22 @@ async def add_upload(
 
 
 @router.get("/data/uploads/{upload}")
-def show_upload(request: Request, upload: UploadId, reader: PageReader) -> HTMLResponse:
+def show_upload(request: Request, upload: UploadId, reader: PageReader) -> Response:
     """Show how a file is read, and what its import would do."""
     settings = settings_of(request)
-    return html_response(_wizard(settings, find_upload(settings, upload), reader))
+    try:
+        stored = stored_upload(settings, upload)
+    except UploadNotFound:
+        if (job := job_of(settings, upload)) is not None:  # it was imported meanwhile
+            return go_to(f"/data/results/{job.id}")
+        raise
+    return html_response(_wizard(settings, stored, reader))
 
 
 @forms.post("/data/uploads/{upload}/propose")
 def propose(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file as another table, or by a mapping that there is."""
-    settings, stored = settings_of(request), find_upload(settings_of(request), upload)
+    settings, stored = settings_of(request), stored_upload(settings_of(request), upload)
     table, name = form.text("table", "events"), form.text("mapping")
     if not name:
         _propose(settings, stored, table)
@@ -106,7 +112,7 @@ def propose(request: Request, upload: UploadId, form: Operator) -> Response:
 @forms.post("/data/uploads/{upload}/mapping")
 def change_mapping(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file as the fields of the form say."""
-    stored = find_upload(settings_of(request), upload)
+    stored = stored_upload(settings_of(request), upload)
     values = {name: texts[0] for name, texts in form.fields.items()}
     try:
         choice = uploads.choice_of(values, stored.choice)
@@ -118,7 +124,7 @@ def change_mapping(request: Request, upload: UploadId, form: Operator) -> Respon
 @forms.post("/data/uploads/{upload}/text")
 def change_text(request: Request, upload: UploadId, form: Operator) -> Response:
     """Read the file by a mapping that was written as text."""
-    stored, text = find_upload(settings_of(request), upload), form.text("text")
+    stored, text = stored_upload(settings_of(request), upload), form.text("text")
     values = {**uploads.form_values(stored.choice, stored_preview(settings_of(request), stored)), "text": text}
     try:
         mapping = parse_mapping(text)
@@ -131,7 +137,7 @@ def change_text(request: Request, upload: UploadId, form: Operator) -> Response:
 def save_mapping(request: Request, upload: UploadId, form: Operator) -> Response:
     """Save the mapping of a file under a name."""
     settings, reader = settings_of(request), reader_of(request)
-    stored = find_upload(settings, upload)
+    stored = stored_upload(settings, upload)
     try:
         mapping = Mapping.of(stored.choice.mapping)
         row = saved_mappings.save_mapping(settings, form.text("name"), mapping, replace=bool(form.text("replace")))
@@ -145,17 +151,11 @@ def import_upload(request: Request, upload: UploadId, form: Operator) -> Respons
     """Import a file by a job, once; the next page shows what becomes of it."""
     settings, reader = settings_of(request), reader_of(request)
     try:
-        stored = find_upload(settings, upload)
-    except UploadNotFound:
-        if (job := job_of(settings, upload)) is not None:  # it was imported meanwhile
-            return go_to(f"/data/results/{job.id}")
-        raise
-    try:
-        done = ask_for_import(settings, dispatcher(settings), stored)
+        done = ask_for_import(settings, dispatcher(settings), upload)
     except SegadminError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError | UploadNotFound):
             raise
-        return _again(request, stored, None, error)
+        return _again(request, stored_upload(settings, upload), None, error)
     return go_to(f"/data/results/{done.job.id}", saved_notice(reader, done))
 
 
@@ -163,7 +163,7 @@ def import_upload(request: Request, upload: UploadId, form: Operator) -> Respons
 def delete_upload(request: Request, upload: UploadId, form: Operator) -> RedirectResponse:
     """Remove a file that is not to be imported."""
     settings, reader = settings_of(request), reader_of(request)
-    name = find_upload(settings, upload).name
+    name = stored_upload(settings, upload).name
     remove_upload(settings, upload)
     record(settings, "uploads.remove", f"upload {upload}")
     return go_to("/data/upload", text_of(reader, "%(name)s is removed.", name=name))

@@ -15,7 +15,7 @@ from segadmin.errors import ConfigurationError, DataError, UserNotFound
 from segadmin.events.keys import show_key
 from segadmin.snapshots import corrections
 from segadmin.snapshots.read import currents, find_snapshot
-from segadmin.snapshots.review import review
+from segadmin.snapshots.review import recent_review
 from segadmin.snapshots.user import find_user
 from segadmin.storage import audit
 from segadmin.storage.database import now, reading
@@ -97,7 +97,7 @@ def list_review(
         snapshot = None if chosen is None else find_snapshot(session, "current", chosen)
     if snapshot is None:
         return html_response(users.review_page([], None, names, reader))
-    rows = review(settings, snapshot, _REVIEW).to_dicts()
+    rows = recent_review(settings, snapshot, _REVIEW).to_dicts()
     audit.record(settings, "users.review", f"snapshot {snapshot.id}", rows=len(rows), user_ids=False)
     return html_response(users.review_page(rows, snapshot, names, reader))
 

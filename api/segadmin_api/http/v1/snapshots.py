@@ -20,7 +20,7 @@ from segadmin.snapshots.typical import typical_users
 from segadmin.storage.audit import record
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelVersion, Scope, SegmentSnapshot
-from segadmin.timezones import UtcMoment
+from segadmin.timezones import LastMoment
 from segadmin.timezones import zone as find_zone
 from segadmin_api.dashboard import report
 from segadmin_api.dashboard.reader import Reader
@@ -65,9 +65,10 @@ def show_snapshot(
     snapshot: Reference,
     labels: Labels = None,
     at: Annotated[
-        UtcMoment | None,
+        LastMoment | None,
         Query(
-            description="With `current`: the last snapshot that is as of this time or before. UTC if it has no zone."
+            description="With `current`: the last snapshot that is as of this time or before, whenever it was "
+            "published. A day, a minute or a second means its end. UTC if it has no zone."
         ),
     ] = None,
 ) -> SnapshotDetails:

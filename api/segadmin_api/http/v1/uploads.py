@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
+from segadmin.errors import UploadNotFound
 from segadmin.events import saved_mappings
 from segadmin.events.mapping import Mapping as FieldMapping
 from segadmin.events.saved_mappings import mapping_text, named_mapping, parse_mapping
@@ -18,11 +19,11 @@ from segadmin.events.upload_import import (
     store_preview,
     stored_preview,
 )
-from segadmin.events.uploads import Choice, Upload, choose, find_upload, list_uploads, remove_upload
+from segadmin.events.uploads import Choice, Upload, choose, list_uploads, remove_upload
 from segadmin.settings import Settings
 from segadmin.storage.audit import record
 from segadmin.storage.records import Scope
-from segadmin.workflows.uploads import ask_for_import, job_of
+from segadmin.workflows.uploads import ask_for_import, job_of, stored_upload
 from segadmin_api.http.forms import PageRoute
 from segadmin_api.http.problems import problem_responses, request_errors
 from segadmin_api.http.uploads import reading_file, receive_upload
@@ -88,14 +89,14 @@ def list_all(request: Request) -> schemas.Uploads:
 def show_upload(request: Request, upload: UploadId) -> schemas.Upload:
     """Show an upload."""
     settings = settings_of(request)
-    return _with_job(settings, find_upload(settings, upload))
+    return _with_job(settings, stored_upload(settings, upload))
 
 
 @uploads.delete("/{upload}", status_code=204, dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def delete_upload(request: Request, upload: UploadId) -> None:
     """Remove an upload that is not to be imported."""
     settings = settings_of(request)
-    find_upload(settings, upload)
+    stored_upload(settings, upload)
     remove_upload(settings, upload)
     record(settings, "uploads.remove", f"upload {upload}")
 
@@ -104,7 +105,7 @@ def delete_upload(request: Request, upload: UploadId) -> None:
 def show_preview(request: Request, upload: UploadId) -> schemas.PreviewedUpload:
     """Show what the import of an upload would do, as it was chosen last."""
     settings = settings_of(request)
-    stored = find_upload(settings, upload)
+    stored = stored_upload(settings, upload)
     with reading_file():
         return schemas.PreviewedUpload(upload=_with_job(settings, stored), result=stored_preview(settings, stored))
 
@@ -116,7 +117,7 @@ def preview(request: Request, upload: UploadId, wanted: schemas.PreviewRequest) 
     It reads the first 10,000 rows, or `rows`. What cannot be read is no error here: `result.problem` says why.
     """
     settings = settings_of(request)
-    stored = find_upload(settings, upload)
+    stored = stored_upload(settings, upload)
     with request_errors(in_body=True), reading_file():
         stored, result = choose_and_preview(settings, stored, wanted)
     return schemas.PreviewedUpload(upload=_with_job(settings, stored), result=result)
@@ -124,11 +125,10 @@ def preview(request: Request, upload: UploadId, wanted: schemas.PreviewRequest) 
 
 @uploads.post("/{upload}/import", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=enqueues())
 def import_upload(request: Request, response: Response, upload: UploadId) -> Enqueued:
-    """Import an upload as it was chosen last, by a job; once, however often it is asked for."""
+    """Import an upload as it was chosen last, by a job; once, however often it is asked for, also after its end."""
     settings = settings_of(request)
-    stored = find_upload(settings, upload)
-    with request_errors(in_body=True):
-        done = ask_for_import(settings, dispatcher(settings), stored)
+    with request_errors(in_body=True, in_path=(UploadNotFound,)):
+        done = ask_for_import(settings, dispatcher(settings), upload)
     if not done.created:
         response.status_code = 200
     response.headers["Location"] = f"/v1/jobs/{done.job.id}"

@@ -40,7 +40,8 @@ def count_processes(options: TrainingOptions) -> int:
     gpus = torch.cuda.device_count()
     processes = options.processes or max(gpus, 1)
     if processes > 1 and torch.cuda.is_available() and processes > gpus:
-        raise ConfigurationError(f"processes={processes}, but there are {gpus} GPUs. Use processes=0: one per GPU.")
+        there = "is 1 GPU" if gpus == 1 else f"are {gpus} GPUs"
+        raise ConfigurationError(f"processes={processes}, but there {there}. Use processes=0: one per GPU.")
     if options.batch_size % processes:
         raise ConfigurationError(
             f"batch_size={options.batch_size} cannot be shared by {processes} processes. "
