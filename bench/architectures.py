@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.contracts.backbone import FitContext, Pretraining
-from segadmin.contracts.plugins import describe, load_plugins
+from segadmin.contracts.plugin_errors import describe
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import EngineUnavailable, SegadminError
 from segadmin.settings import Settings
 from segadmin.testing.backbones import check_backbone, planted

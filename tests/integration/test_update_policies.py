@@ -13,7 +13,7 @@ import pytest
 from sqlmodel import col, select, update
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.jobs import control, schedules
+from segadmin.jobs import control, due_slots, schedules
 from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.requests import check_request
@@ -337,7 +337,7 @@ def test_a_schedule_follows_its_champion(old_shop: Settings, cli: Cli) -> None:
     assert "policy: update" in cli("schedule", "show", "nightly").stdout
     engine = Engine(old_shop)
     due(old_shop, "nightly")
-    [job] = schedules.tick(old_shop, engine.dispatch)
+    [job] = due_slots.tick(old_shop, engine.dispatch)
     engine.run()
     [made] = retrains(old_shop)
     assert engine.follow_up(job.id or 0)["job_id"] == made.id
@@ -349,7 +349,7 @@ def test_a_champion_that_is_gone_under_a_schedule(old_shop: Settings, cli: Cli) 
     engine = Engine(old_shop)
     shutil.rmtree(old_shop.store_path / champion_of(old_shop).folder)
     due(old_shop, "nightly")
-    [job] = schedules.tick(old_shop, engine.dispatch)
+    [job] = due_slots.tick(old_shop, engine.dispatch)
     engine.run()
     for _ in range(2):  # a store that is not mounted may be back at the next attempt
         run_again(engine, job.id or 0)
@@ -359,7 +359,7 @@ def test_a_champion_that_is_gone_under_a_schedule(old_shop: Settings, cli: Cli) 
     with transaction(old_shop) as session:
         session.delete(session.get_one(Current, champion(LABELS)))
     due(old_shop, "nightly")
-    [job] = schedules.tick(old_shop, engine.dispatch)
+    [job] = due_slots.tick(old_shop, engine.dispatch)
     assert job.state == JobState.FAILED
     assert "There is no champion model yet. Train one: segadmin enqueue retrain" in (job.error or "")
     with pytest.raises(DataError, match="no champion model yet"):

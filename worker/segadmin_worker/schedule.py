@@ -11,8 +11,8 @@ from celery.beat import Scheduler
 
 from segadmin.errors import SegadminError
 from segadmin.jobs.dispatch import Dispatch
+from segadmin.jobs.due_slots import tick
 from segadmin.jobs.reap import reap
-from segadmin.jobs.schedules import tick
 from segadmin.settings import Settings, get_settings
 from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import

@@ -17,9 +17,9 @@ from sqlmodel import Session, col, select, update
 from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import locks
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
+from segadmin.jobs.due_slots import save_failed
 from segadmin.jobs.enqueue import save
 from segadmin.jobs.requests import check_request
-from segadmin.jobs.schedules import save_failed
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import now, reading, transaction

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import StepFenced
-from segadmin.jobs import control, schedules
+from segadmin.jobs import control, due_slots, schedules
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.lease import claim
@@ -111,7 +111,7 @@ def test_slots_of_schedules(store: Settings, messages: Messages, lines: Lines) -
     for late in (timedelta(seconds=2), timedelta(hours=1)):
         with transaction(store) as session:
             session.exec(select(Schedule)).one().next_slot = now(session) - late
-        (job,) = schedules.tick(store, messages)
+        (job,) = due_slots.tick(store, messages)
         (line,) = lines()
         assert line.items() >= {"action": "schedule", "schedule": "often", "job": job.id, "kind": "compact"}.items()
     assert line["message"] == "schedule missed slots; one job makes up for them"

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import col, select, update
 
 from segadmin.errors import ConfigurationError
-from segadmin.jobs import control, schedules
+from segadmin.jobs import control, due_slots, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.schedules import next_slot
 from segadmin.jobs.selection import JobSelection
@@ -86,8 +86,8 @@ def test_slots_missed_in_an_outage_start_one_job_and_are_recorded(
 ) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     first = due_since(engine_settings, "often", timedelta(hours=1))
-    [job] = schedules.tick(engine_settings, messages)
-    assert schedules.tick(engine_settings, messages) == []
+    [job] = due_slots.tick(engine_settings, messages)
+    assert due_slots.tick(engine_settings, messages) == []
     assert len(messages.dispatched) == 1
     schedule_view = schedules.view(engine_settings, "often")
     [missed] = schedule_view.missed
@@ -99,14 +99,14 @@ def test_slots_missed_in_an_outage_start_one_job_and_are_recorded(
 def test_a_slot_met_in_time_is_not_missed(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "* * * * * *", "probe", {})
     due_since(engine_settings, "often", timedelta(seconds=2))
-    assert len(schedules.tick(engine_settings, messages)) == 1
+    assert len(due_slots.tick(engine_settings, messages)) == 1
     assert schedules.view(engine_settings, "often").missed == []
 
 
 def test_a_year_of_outage_is_counted_up_to_a_limit(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "* * * * *", "probe", {})
     due_since(engine_settings, "often", timedelta(days=365))
-    assert len(schedules.tick(engine_settings, messages)) == 1
+    assert len(due_slots.tick(engine_settings, messages)) == 1
     assert schedules.view(engine_settings, "often").missed[0].slots == 10_000
 
 
@@ -114,9 +114,9 @@ def test_slots_during_a_pause_are_skipped(engine_settings: Settings, messages: M
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     schedules.pause(engine_settings, "often")
     due_since(engine_settings, "often", timedelta(hours=1))
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     assert schedules.resume(engine_settings, "often").next_slot > datetime.now(UTC)
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").missed == []
 
 
@@ -135,14 +135,14 @@ def test_a_change_that_is_asked_for_again_is_made_once(engine_settings: Settings
 def test_a_slot_runs_once_even_if_the_schedule_is_replaced(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     slot = due_since(engine_settings, "often", timedelta(hours=1))
-    assert len(schedules.tick(engine_settings, messages)) == 1
+    assert len(due_slots.tick(engine_settings, messages)) == 1
     schedules.remove(engine_settings, "often")
     schedules.add(engine_settings, "often", "*/5 * * * *", "textualize", {})
     with transaction(engine_settings) as session:  # as after a clock that was set back
         session.get_one(Schedule, "often").next_slot = slot
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").schedule.next_slot > datetime.now(UTC)
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
 
 
 def test_a_schedule_goes_on_when_a_clock_that_was_ahead_is_set_back(
@@ -151,18 +151,18 @@ def test_a_schedule_goes_on_when_a_clock_that_was_ahead_is_set_back(
     before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
     with transaction(engine_settings) as session:  # as after a look while the clock was a year ahead
         session.get_one(Schedule, "nightly").next_slot = before + timedelta(days=365)
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "nightly").schedule.next_slot == before
     assert "the clock was set back" in caplog.text
     caplog.clear()
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     assert not caplog.text
 
 
 def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "old", "*/5 * * * *", "ingest", {"where": "redis://:hidden@127.0.0.1:1/0"})
     due_since(engine_settings, "old", timedelta(minutes=6))
-    [job] = schedules.tick(engine_settings, messages)
+    [job] = due_slots.tick(engine_settings, messages)
     assert job.state == JobState.FAILED
     assert job.options["where"] == "redis://:***@127.0.0.1:1/0"
     assert "Write $SHOP_PASSWORD" in (job.error or "")
@@ -185,9 +185,9 @@ def test_an_unreadable_schedule_does_not_stop_the_others(engine_settings: Settin
         due_since(engine_settings, name, timedelta(minutes=2))
     with transaction(engine_settings) as session:
         session.exec(update(Schedule).where(col(Schedule.name) == "bad").values(cron="every day"))
-    states = {job.state for job in schedules.tick(engine_settings, messages)}
+    states = {job.state for job in due_slots.tick(engine_settings, messages)}
     assert states == {JobState.FAILED, JobState.QUEUED}
-    assert schedules.tick(engine_settings, messages) == []
+    assert due_slots.tick(engine_settings, messages) == []
     with transaction(engine_settings) as session:
         assert session.exec(select(Schedule.name).where(col(Schedule.paused))).all() == ["bad"]
     errors = [

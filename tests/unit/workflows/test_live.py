@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select, update
 
 from segadmin.errors import ConfigurationError
-from segadmin.jobs import schedules
+from segadmin.jobs import due_slots, schedules
 from segadmin.jobs.control import cancel, view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.run import run_step
@@ -217,12 +217,12 @@ def test_only_refreshes_have_an_objective() -> None:
 def test_intervals_have_no_job_while_the_last_one_is_not_over(live: Settings, messages: Messages) -> None:
     schedules.add(live, "stream", "@every 5s", "compact", {})
     due(live)
-    [first] = schedules.tick(live, messages)
+    [first] = due_slots.tick(live, messages)
     due(live)
-    assert schedules.tick(live, messages) == []
+    assert due_slots.tick(live, messages) == []
     run(live, messages)
     due(live)
-    [second] = schedules.tick(live, messages)
+    [second] = due_slots.tick(live, messages)
     assert first.id != second.id
 
 
@@ -232,7 +232,7 @@ def test_intervals_go_on_when_a_clock_is_set_back(live: Settings, messages: Mess
         session.exec(
             update(Schedule).where(Schedule.name == "stream").values(next_slot=now(session) + timedelta(hours=1))
         )  # type: ignore[arg-type]
-    assert len(schedules.tick(live, messages)) == 1
+    assert len(due_slots.tick(live, messages)) == 1
 
 
 def due(settings: Settings) -> None:
