@@ -153,7 +153,7 @@ def _published(result: Result) -> Iterator[Sentence]:
         "moved to another segment. See it: segadmin snapshots show %(snapshot)s",
         **values,
         scored=format(result["rescored"], ","),
-        causes=Sentence(" (%(causes)s)", {"causes": causes}) if causes else "",
+        causes=sentence(" (%(causes)s)", causes=causes) if causes else "",
         carried=format(result["carried"], ","),
         moved=format(result["moved"], ","),
     )

@@ -26,7 +26,7 @@ class Sentence:
 
         def text(value: object) -> object:
             if isinstance(value, tuple):
-                return ", ".join(str(text(each)) for each in value)
+                return translate(", ").join(str(text(each)) for each in value)
             if isinstance(value, Sentence):
                 return value.translated(translate, message)
             return message(value) if isinstance(value, str) else value

@@ -194,7 +194,7 @@ def test_errors_are_those_of_the_server(api: Api) -> None:
         client.cancel_job(job)
         with pytest.raises(InvalidTransition):
             client.cancel_job(job)
-        with pytest.raises(Stale, match="is version 1, and not version 7"):
+        with pytest.raises(Stale, match="is version 1, not version 7"):
             client.promote_model(1, champion=7)
     with connected(api, Scope.VIEWER) as client, pytest.raises(AccessRefused, match="for viewer, and not for operator"):
         client.enqueue("compact")

@@ -144,7 +144,7 @@ def test_rules_are_tried_in_order(settings: Settings) -> None:
         ("vip: __import__('os'); other: True", "cannot say"),
         ("vip spend; other: True", "not of the form"),
         ("vip: spend >; other: True", "'spend >' of 'vip' cannot be read"),
-        ("vip: spend > 3", "name 1 segments"),
+        ("vip: spend > 3", "name 1 segment;"),
     ],
 )
 def test_rules_that_cannot_be_read(settings: Settings, rules: str, message: str) -> None:
