@@ -39,7 +39,7 @@ _PRELOADED = (
 #: Only some commands import these, which take seconds, and whose memory makes every fork slow; so the commands are
 #: forked from a process of their own.
 _HEAVY = ("torch", "transformers", "sklearn.linear_model")
-_HEAVY_COMMANDS = {"doctor", "backbones"}
+_HEAVY_COMMANDS = {("doctor",), ("backbones",), ("models", "export"), ("plugins", "check")}
 _REQUEST_BYTES = 1 << 20
 
 
@@ -105,7 +105,7 @@ class CommandServer:
         umask: int = 0o022,
     ) -> Command:
         """Start ``segadmin …``, ``celery …`` or ``python -c …`` in ``folder``, or here, begun with ``umask``."""
-        if not self._heavy and _HEAVY_COMMANDS.intersection(words[1:2]):
+        if not self._heavy and _HEAVY_COMMANDS.intersection((tuple(words[1:2]), tuple(words[1:3]))):
             return command_server(heavy=True).start(words, environment, out, err, folder=folder, umask=umask)
         request = {
             "words": list(words),
@@ -129,9 +129,15 @@ class CommandServer:
         """
         return self._run(["segadmin", *words], environment, timeout, umask)
 
-    def python(self, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run ``python -c CODE …`` to its end, with ``environment`` beside that of this process; output is captured."""
-        return self._run(["python", "-c", code, *arguments], {**os.environ, **environment}, timeout=120)
+    def python(
+        self, code: str, *arguments: str, timeout: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python -c CODE …`` to its end, with ``environment`` beside that of this process; output is captured.
+
+        Raises:
+            TimeoutExpired: it took more than ``timeout`` seconds, and was killed.
+        """
+        return self._run(["python", "-c", code, *arguments], {**os.environ, **environment}, timeout)
 
     def _run(
         self, words: Sequence[str], environment: Mapping[str, str], timeout: float, umask: int = 0o022
@@ -149,12 +155,6 @@ class CommandServer:
                 stream.seek(0)
                 texts.append(stream.read().decode().replace("\r\n", "\n"))
         return subprocess.CompletedProcess([*words], status, *texts)
-
-
-def run_anew(words: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run ``segadmin`` as :meth:`CommandServer.run` does, in a Python of its own."""
-    command = [sys.executable, "-m", "segadmin_api.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout, check=False)
 
 
 @cache
@@ -187,14 +187,19 @@ def _serve(address: str, *heavy: str) -> None:
         importlib.import_module(name)
     configure_mappers()
     gc.freeze()  # collecting garbage would write to what all share, and so copy it
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())  # else a command that ends just before the wait would be reaped after the next
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(address)
         listening.listen(16)
         print(address, flush=True)
-        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
-            connection, _ = listening.accept()
-            _start(connection)
+        while sys.stdin not in (ready := select.select([listening, sys.stdin, woken], [], [])[0]):
+            if woken in ready:
+                woken.recv(4096)
+            if listening in ready:
+                _start(listening.accept()[0])
     shutil.rmtree(Path(address).parent)
 
 
@@ -206,6 +211,7 @@ def _start(connection: socket.socket) -> None:
     request, streams, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 2)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # it is not reaped before it is in the dictionary
     if (command := os.fork()) == 0:
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         _become(json.loads(request), streams)
@@ -235,6 +241,8 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
     os.environ.update(environment)
     os.chdir(str(folder))
     os.umask(int(str(request["umask"])))
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)  # Python itself reads it, but only when it starts
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
     for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
         os.dup2(stream, number)
     os.closerange(3, 256)

@@ -6,7 +6,7 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
 from segadmin.settings import Settings, get_settings  # noqa: E402
 from segadmin.storage import database  # noqa: E402
 from tests.api import api  # noqa: E402, F401  (a fixture)
-from tests.commands import CommandServer, command_server, run_anew  # noqa: E402
+from tests.commands import CommandServer, command_server  # noqa: E402
 from tests.planted import shop, trained_home  # noqa: E402, F401  (fixtures: a shop is trained once a process)
 
 
@@ -43,6 +43,17 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while all modules are imported, of which nothing is any."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 #: Files of tests, and numbers of imported modules, at which :func:`collected` has frozen what there was.
@@ -104,8 +115,7 @@ def cli(settings: Settings, commands: CommandServer) -> Cli:
 
     def run(*words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "160", **environment}
-        anew = environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH")  # Python itself reads it, when it starts
-        done = (run_anew if anew else commands.run)(words, environment, timeout=280)
+        done = commands.run(words, environment, timeout=280)
         if check and done.returncode:
             raise AssertionError(f"segadmin {' '.join(words)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done

@@ -15,6 +15,7 @@ import pytest
 from segadmin.settings import get_settings
 from tests.conftest import Cli
 from tests.models import make_model
+from tests.servers import redis_server, worker
 
 SHORT = ("max_tokens=32", "epochs=1", "batch_size=16")
 
@@ -28,9 +29,9 @@ def shop(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     get_settings.cache_clear()
     cli("data", "import", "completejourney", "--users", "60")
     cli("data", "label", "spend3")
-    cli("up", "--detach", "--no-flower", "--no-web", "--cpu", "1")
-    yield cli
-    cli("down", check=False)
+    settings = get_settings()
+    with redis_server(settings), worker(settings, app="segadmin_worker.app", concurrency=1):
+        yield cli
 
 
 def test_retrain_with_bert_base_chinese(shop: Cli) -> None:

@@ -89,7 +89,7 @@ def _score_steps(settings: Settings, job_id: int) -> list[Step]:
 
 def test_a_snapshot_is_published_though_an_engine_fails_in_the_middle(plugin: Settings) -> None:
     options = {"epochs": "1", "width": "64", "layers": "1"}
-    retrain(plugin, backbone="tiny", backbone_options=options).all()
+    retrain(plugin, backbone="tiny", backbone_options=options).published()
     exact, failing = (plugin.model_copy(update={"engine": name}) for name in ("transformers", "failing"))
     for settings in (exact, failing):
         through_the_engine(settings, "score", {})
@@ -108,7 +108,7 @@ def test_a_snapshot_is_published_though_an_engine_fails_in_the_middle(plugin: Se
 
 
 def test_a_step_whose_gpu_fails_is_tried_again_and_publishes_nothing(plugin: Settings, tmp_path: Path) -> None:
-    retrain(plugin, backbone="on-gpu").all()
+    retrain(plugin, backbone="on-gpu").published()
     count = len(_snapshots(plugin))
     (tmp_path / "gpu-is-gone").touch()
     forget_models()

@@ -50,7 +50,7 @@ def test_pretraining_makes_a_version_to_start_from(shop: Settings, pretrained: i
     request = check_request(shop, "retrain", {"start_from": str(pretrained), "margin": -1, "baselines": []})
     assert request["backbone"] == "tiny"
     assert request["backbone_options"]["words"] == 300
-    job = Run(shop, "retrain", request).all()
+    job = Run(shop, "retrain", request).published()
     tuned = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
     assert tuned.manifest["started_from"] == pretrained
     # The vocabulary is the pretrained one's: it is the same tokenizer.
@@ -140,7 +140,7 @@ def test_what_cannot_be_pretrained_or_scored_with(shop: Settings, pretrained: in
 def test_incremental_training_replays_some_old_rows(shop: Settings) -> None:
     early = LABELER | {"train_cuts": "4,5"}
     label(shop, LABELS, "future-spend", early)
-    first = retrain(shop, backbone="tiny", backbone_options=TINY, margin=-1).all()
+    first = retrain(shop, backbone="tiny", backbone_options=TINY, margin=-1).published()
     number = str(first.inputs["evaluate"][0]["model_version_id"])
     same = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1})
     with pytest.raises(DataError, match=r"Nothing is new.*--replay 1"):
@@ -148,7 +148,7 @@ def test_incremental_training_replays_some_old_rows(shop: Settings) -> None:
 
     label(shop, LABELS, "future-spend", LABELER)
     request = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1, "replay": 0.5})
-    job = Run(shop, "retrain", request).all()
+    job = Run(shop, "retrain", request).published()
     prepared = job.inputs["prepare"][0]
     old, new = (dict(parts["parts"]) for parts in (first.inputs["prepare"][0]["data"], prepared["data"]))
     assert 0 < new["learnt"] < old["train"]  # about half of what it knew is left out
@@ -163,7 +163,7 @@ def test_several_label_sets_at_once(shop: Settings) -> None:
         shop, "retrain", {"backbone": "tiny", "backbone_options": TINY, "labels": LABELS, "also": ["lapse"],
                           "baselines": [], "margin": -1},
     )  # fmt: skip
-    job = Run(shop, "retrain", request).all()
+    job = Run(shop, "retrain", request).published()
     prepared = job.inputs["prepare"][0]
     beside, split = job.read(prepared["auxiliary"]["lapse"]["rows"]), job.read(prepared["split"])
     tested = split.filter(pl.col("part") == "test")
@@ -192,7 +192,7 @@ def put_alone(settings: Settings, row: dict[str, Any]) -> None:
 
 def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     """The model learns the new segment as far as it can, going on too; lost again, the champion is not in the way."""
-    first = retrain(shop, backbone="tiny", backbone_options=TINY).all()
+    first = retrain(shop, backbone="tiny", backbone_options=TINY).published()
     number = str(first.inputs["evaluate"][0]["model_version_id"])
     split = first.read(first.inputs["prepare"][0]["split"])
     row = split.filter(pl.col("part") == "train").row(0, named=True)
@@ -200,13 +200,13 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     request = check_request(
         shop, "retrain", {"start_from": number, "replay": 1, "baselines": ["tabular"], "margin": -1}
     )
-    job = Run(shop, "retrain", request).all()
+    job = Run(shop, "retrain", request).published()
     version = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
     assert version.segments == ["low", "mid", "high", "whale"]
     assert "has other segments" in job.inputs["gate"][0]["reason"]
 
     label(shop, LABELS, "future-spend", LABELER)
-    again = retrain(shop, margin=-1).all()
+    again = retrain(shop, margin=-1).published()
     assert version_of(shop, again.inputs["evaluate"][0]["model_version_id"]).segments == ["low", "mid", "high"]
     assert "has other segments" in again.inputs["gate"][0]["reason"]
 

@@ -91,7 +91,7 @@ def test_only_training_rows_are_augmented(shop: Settings) -> None:
 
 
 def test_an_equal_model_is_promoted_and_the_champion_retires(shop: Settings) -> None:
-    run = retrain(shop).all()
+    run = retrain(shop).published()
     assert run.inputs["gate"][0]["promoted"]
     assert "on the same rows" in run.inputs["gate"][0]["reason"]
     with transaction(shop) as session:
@@ -104,7 +104,7 @@ def test_a_champion_with_another_textualizer_gets_its_own_text(shop: Settings) -
     """Its figure on the new job's test rows must be the one it had itself: the rows are the same."""
     with transaction(shop) as session:
         own = session.exec(select(Evaluation).where(Evaluation.model_version_id == 1, Evaluation.split == "test")).one()
-    run = retrain(shop, textualizer="summary", backbone="tfidf", backbone_options={}, baselines=[]).all()
+    run = retrain(shop, textualizer="summary", backbone="tfidf", backbone_options={}, baselines=[]).published()
     assert f"has {own.metrics['auroc']:.4f} on the same rows" in run.inputs["gate"][0]["reason"]
 
 
@@ -112,7 +112,7 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced(shop: Settings) -> 
     with transaction(shop) as session:
         folder = shop.store_path / session.get_one(ModelVersion, 1).folder
     (folder / "trees.txt").unlink()
-    verdict = retrain(shop, backbone_options={"rounds": "1"}).all().inputs["gate"][0]
+    verdict = retrain(shop, backbone_options={"rounds": "1"}).published().inputs["gate"][0]
     assert verdict["promoted"]
     assert "cannot be used any more" in verdict["reason"]
 
@@ -247,7 +247,7 @@ def test_the_commands_start_without_the_heavy_libraries() -> None:
 
 
 def test_a_refresh_with_the_newest_model_of_a_backbone(shop: Settings, cli: Cli) -> None:
-    retrain(shop, backbone="tfidf", backbone_options={"max_terms": "1"}, baselines=[]).all()
+    retrain(shop, backbone="tfidf", backbone_options={"max_terms": "1"}, baselines=[]).published()
     with transaction(shop) as session:
         assert pointed(session, champion(LABELS)) == 1  # the new one is worse, so the champion stays
     refused = cli("enqueue", "refresh", "--backbone", "tiny", check=False)

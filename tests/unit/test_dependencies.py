@@ -67,8 +67,13 @@ class Import:
     line: int
 
 
-def imports() -> Iterator[Import]:
-    """Yield the third-party imports of the packages; those that only type checkers see are left out."""
+@functools.cache
+def imports() -> tuple[Import, ...]:
+    """Return the third-party imports of the packages; those that only type checkers see are left out."""
+    return tuple(_imports())
+
+
+def _imports() -> Iterator[Import]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             module = ".".join(path.relative_to((ROOT / package).parent).with_suffix("").parts)
@@ -89,7 +94,7 @@ def test_every_import_is_a_dependency_of_its_extra() -> None:
 
 
 def test_the_exceptions_are_still_needed() -> None:
-    statements = list(imports())
+    statements = imports()
     assert OPTIONAL.keys() <= {(statement.module, statement.name) for statement in statements}
     for prefix, extra in EXTRAS.items():
         of_prefix = [statement for statement in statements if _is_in(statement.module, prefix)]

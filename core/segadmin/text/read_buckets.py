@@ -20,7 +20,7 @@ from segadmin.storage.store import open_store
 from segadmin.text.item_words import item_words
 from segadmin.text.outcomes import read_outcomes
 from segadmin.text.plan import OutcomePlan, TextPlan
-from segadmin.text.reader import read_users
+from segadmin.text.reader import attributes, read_users
 from segadmin.text.recipe import Window
 from segadmin.text.variant import CANONICAL, Variant
 
@@ -185,7 +185,7 @@ class _Reader:
     plan: TextPlan
     lake: Lake
     textualizer: Textualizer
-    words: pl.DataFrame | None
+    items: pl.DataFrame
     call: Callable[[], AbstractContextManager[None]]
     texts: Texts = field(default_factory=Texts)
     distinct: list[pl.Series] = field(default_factory=list)
@@ -194,7 +194,8 @@ class _Reader:
     def of(cls, settings: Settings, plan: TextPlan, call: Callable[[], AbstractContextManager[None]]) -> _Reader:
         recipe, lake, plugins = plan.recipe, Lake.of(settings, plan.lake), load_plugins(settings)
         textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
-        return cls(plan, lake, textualizer, item_words(plugins, lake, recipe), call)
+        items = attributes(lake.scan("items"), recipe, item_words(plugins, lake, recipe)).collect()
+        return cls(plan, lake, textualizer, items, call)
 
     def train(self, bucket: int, rows: _TrainingRows) -> None:
         """Read users of a bucket at the training windows, with their augmented copies."""
@@ -240,7 +241,7 @@ class _Reader:
             self.plan.recipe,
             textualizer=self.textualizer,
             users=users,
-            words=self.words,
+            items=self.items,
             variant=variant,
             timed=timed,
             call=self.call(),

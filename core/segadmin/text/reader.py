@@ -54,6 +54,7 @@ def read_users(
     textualizer: Textualizer,
     users: pl.DataFrame,
     words: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
     variant: Variant = CANONICAL,
     timed: bool = False,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
@@ -61,8 +62,9 @@ def read_users(
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
     Several buckets may be read together, but not as a variant; ``users`` also has their ``bucket`` then. ``words`` are
-    :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are omitted: their
-    text would not vary. With ``timed``, there is also when each text may next change by time alone.
+    :func:`segadmin.text.item_words.item_words` of the recipe. Who reads often gives the :func:`attributes` of all
+    ``items``; otherwise they are read here. In a variant, users without events are omitted: their text would not vary.
+    With ``timed``, there is also when each text may next change by time alone.
 
     Raises:
         PluginError: the textualizer failed.
@@ -70,7 +72,8 @@ def read_users(
     """
     buckets = [bucket] if isinstance(bucket, int) else list(bucket)
     own_events = variant.some_of(_events(lake, buckets, window, textualizer, users)).collect()
-    items = attributes(lake.scan("items"), recipe, words).collect()
+    if items is None:
+        items = attributes(lake.scan("items"), recipe, words).collect()
     texts = texts_of(
         own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, timed=timed, call=call
     )

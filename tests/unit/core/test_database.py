@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -81,10 +79,9 @@ def test_head_is_the_newest_migration() -> None:
     assert scripts.get_current_head() == database.HEAD
 
 
-def test_upgrade_is_safe_from_several_processes_at_once(any_database: Settings) -> None:
-    command = [sys.executable, "-m", "segadmin_api.cli", "db", "upgrade"]
+def test_upgrade_is_safe_from_several_processes_at_once(any_database: Settings, cli: Cli) -> None:
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True, check=False), range(3)))
+        done = list(pool.map(lambda _: cli("db", "upgrade", check=False), range(3)))
     assert [process.returncode for process in done] == [0, 0, 0], done
     assert database.revision(any_database) == database.HEAD
 

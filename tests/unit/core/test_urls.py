@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -21,6 +19,7 @@ from segadmin.urls import (
     replace_secrets,
     url_problem,
 )
+from tests.commands import CommandServer
 
 
 @pytest.mark.parametrize(
@@ -107,9 +106,9 @@ for before, after in {around}:
 
 
 @pytest.mark.parametrize("part", LONG)
-def test_a_long_text_takes_a_time_linear_in_its_length(part: str) -> None:
+def test_a_long_text_takes_a_time_linear_in_its_length(part: str, commands: CommandServer) -> None:
     # In quadratic time it would be 10¹⁰ steps: minutes on every machine, instead of a fraction of a second.
-    subprocess.run([sys.executable, "-c", MASKS.format(around=AROUND), part], check=True, timeout=20)
+    commands.python(MASKS.format(around=AROUND), part, timeout=20).check_returncode()
 
 
 def test_what_stands_before_a_scheme_stays() -> None:

@@ -20,7 +20,7 @@ def test_a_stale_promotion_names_the_change_of_meanwhile(shop: Settings) -> None
         assert champion_change(session, "none") is None
     assert first is not None
     assert str(first).startswith("the gate of job 1 made version 1 champion at 20")
-    retrain(shop, seed=5, canary="40%").all()
+    retrain(shop, seed=5, canary="40%").published()
     promote_version(shop, "2", "campaign in May", expected=1)
     with pytest.raises(Stale) as stale:
         promote_version(shop, "1", "a second tab", expected=1)
@@ -30,7 +30,7 @@ def test_a_stale_promotion_names_the_change_of_meanwhile(shop: Settings) -> None
 
 
 def test_a_canary_is_stopped_once(shop: Settings) -> None:
-    retrain(shop, seed=5, canary="40%").all()
+    retrain(shop, seed=5, canary="40%").published()
     with reading(shop) as session:
         number = find_running(session).id or 0
     assert stop_canary(shop, reason="complaints", number=number).state == "stopped"

@@ -65,21 +65,21 @@ def test_the_version_states_the_corrections_and_the_corrected_users_stay(shop: S
     key = find_user(shop, "user-1")
     before = newest_manifest(shop).data
     correct(shop, "user-1", "high", "as three", weight=3)
-    run = retrain(shop).all()
+    run = retrain(shop).published()
     data = newest_manifest(shop).data
     assert data.parts[Part.CORRECTED] == 1
     assert before.training_keys_sha256 != data.training_keys_sha256
     assert newest_manifest(shop).rows_learnt == data.parts[Part.TRAIN] + 3
     trained = Lake.of(shop).scan("trainings").filter(pl.col("job_id") == run.job_id).collect()["user_key"]
     assert key in trained
-    number = Run(shop, "score", {"model": "2"}).all().inputs["publish"][0]["snapshot_id"]
+    number = Run(shop, "score", {"model": "2"}).published().inputs["publish"][0]["snapshot_id"]
     row = Lake.of(shop).scan("assignments", snapshot_id=number).filter(pl.col("user_key") == key).collect()
     assert row.select("segment", "overridden_by").row(0) == ("high", "correction")
 
 
 def test_a_version_that_continues_from_one_with_corrections_is_not_refused(shop: Settings) -> None:
     correct(shop, "user-1", "high", "sure")
-    retrain(shop, backbone="tiny", backbone_options={"epochs": 1, "max_tokens": 16, "words": 200}).all()
+    retrain(shop, backbone="tiny", backbone_options={"epochs": 1, "max_tokens": 16, "words": 200}).published()
     run = retrain(shop, backbone="tiny", backbone_options={"epochs": 1, "max_tokens": 16, "words": 200})
     run.options |= {"start_from": "2", "replay": 1}
     run.until("finetune")
@@ -102,7 +102,7 @@ def test_corrections_to_a_segment_that_the_labels_lost_are_left_out(shop: Settin
     with transaction(shop) as session:
         session.exec(update(Correction).values(segment="gone"))
         assert session.get_one(LabelSet, LABELS).segments == ["low", "mid", "high"]
-    run = retrain(shop).all()
+    run = retrain(shop).published()
     assert run.inputs["evaluate"][0]["model_version_id"] == 2
     assert Part.CORRECTED not in newest_manifest(shop).data.parts
     with transaction(shop) as session:

@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def job(shop: Settings) -> Run:
     """A retrain that uses users without labels."""
-    return retrain(shop, backbone="self-supervised", backbone_options={}, baselines=[]).all()
+    return retrain(shop, backbone="self-supervised", backbone_options={}, baselines=[]).published()
 
 
 def test_unlabelled_users_are_read_before_the_test_and_held_out_users_never(job: Run) -> None:

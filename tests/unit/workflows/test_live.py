@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import select, update
@@ -20,10 +18,9 @@ from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState, Schedule, SegmentSnapshot
 from segadmin.workflows.live import enqueue_refreshes, import_seconds, objective_options
-from tests.planted import copied, more_weeks, planted_users
+from tests.planted import more_weeks, planted_users
 from tests.unit.jobs.conftest import Messages
-
-OBJECTIVE = 10.0
+from tests.unit.workflows.conftest import OBJECTIVE, later, run
 
 
 @pytest.fixture
@@ -31,46 +28,11 @@ def messages() -> Messages:
     return Messages()
 
 
-@pytest.fixture(scope="module")
-def live_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a shop with a snapshot, and a schedule whose first refresh has seen all events: made once."""
-    options = objective_options("refresh", {"labels": "spend3", "force": True})
-    with copied(trained_home, Settings(home=tmp_path_factory.mktemp("live") / "home")) as settings:
-        schedules.add(settings, "live", "", "refresh", options, freshness=OBJECTIVE)
-        work(settings, Messages())
-    return settings.root
-
-
-@pytest.fixture
-def live(settings: Settings, live_home: Path) -> Iterator[Settings]:
-    """Settings of a copy of that shop, a minute later at least."""
-    with copied(live_home, settings):
-        later(settings)
-        yield settings
-
-
 def work(settings: Settings, messages: Messages) -> Job | None:
     """Enqueue what waits and run it; return the job."""
     jobs = enqueue_refreshes(settings, messages)
     run(settings, messages)
     return jobs[0] if jobs else None
-
-
-def run(settings: Settings, messages: Messages) -> None:
-    """Run all steps, as a worker does."""
-    while steps := messages.take():
-        for step in steps:
-            run_step(settings, messages, step, "worker")
-
-
-def later(settings: Settings, seconds: float = 60) -> None:
-    """Let time pass since the last job, or go back."""
-    with transaction(settings) as session:
-        for job in session.exec(select(Job)).all():
-            job.created_at -= timedelta(seconds=seconds)
-            if job.finished_at is not None:
-                job.finished_at -= timedelta(seconds=seconds)
-            session.add(job)
 
 
 def buy(settings: Settings, week: int = 14, users: int = 30) -> None:
@@ -203,7 +165,7 @@ def test_a_schedule_that_is_added_again_goes_on(live: Settings, messages: Messag
 
 
 def test_posted_events_are_imported_as_often_as_the_objective_needs(live: Settings) -> None:
-    assert import_seconds(live) == pytest.approx(1.5)
+    assert import_seconds(live) == pytest.approx(4.5)
     schedules.pause(live, "live")
     assert import_seconds(live) == live.inbox_seconds == 10
 

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -19,16 +18,15 @@ from segadmin.events.inbox import Inbox
 from segadmin.jobs import schedules
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job, JobState, Schedule, SegmentSnapshot
+from segadmin.storage.records import Schedule, SegmentSnapshot
 from segadmin.storage.schema import TIME
 from segadmin.workflows.live import enqueue_refreshes, objective_options
 from segadmin.workflows.objectives import ObjectiveState, objectives, report_objectives
 from tests.conftest import Cli
-from tests.planted import copied
 from tests.unit.jobs.conftest import Messages
-from tests.unit.workflows.test_live import later, run
+from tests.unit.workflows.conftest import later, run
 
 
 class Listener:
@@ -49,29 +47,6 @@ def listener(settings: Settings) -> Iterator[Listener]:
     manager.register(listener)
     yield listener
     manager.unregister(listener)
-
-
-@pytest.fixture(scope="module")
-def live_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a shop with a schedule that was added an hour ago, and whose events are all in a snapshot."""
-    options = objective_options("refresh", {"labels": "spend3", "force": True})
-    with copied(trained_home, Settings(home=tmp_path_factory.mktemp("live") / "home")) as settings:
-        schedules.add(settings, "live", "", "refresh", options, freshness=30.0)
-        with transaction(settings) as session:
-            session.exec(update(Schedule).values(created_at=now(session) - timedelta(hours=1)))
-            session.exec(update(Job).values(state=JobState.SUCCEEDED))
-        messages = Messages()
-        enqueue_refreshes(settings, messages)
-        run(settings, messages)
-    return settings.root
-
-
-@pytest.fixture
-def live(settings: Settings, live_home: Path) -> Iterator[Settings]:
-    """Settings of a copy of that shop, a minute later at least."""
-    with copied(live_home, settings):
-        later(settings)
-        yield settings
 
 
 def happen(settings: Settings, seconds_ago: float, number: int = 1) -> None:

@@ -171,8 +171,9 @@ class UserModel(nn.Module):
         """Switch to training, except frozen modules, where dropout would only add noise."""
         super().train(mode)
         for module in self.text.modules():
-            parameters = list(module.parameters())
-            if parameters and not any(weights.requires_grad for weights in parameters):
+            parameters = module.parameters()
+            first = next(parameters, None)
+            if first is not None and not first.requires_grad and not any(each.requires_grad for each in parameters):
                 module.eval()
         return self
 
