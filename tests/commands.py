@@ -115,7 +115,11 @@ class CommandServer:
         }
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
-        connection.connect(str(self._address))
+        try:
+            connection.connect(str(self._address))
+        except ConnectionRefusedError:
+            connection.close()
+            raise RuntimeError(f"the process that commands are forked from has ended: {self._process.poll()}") from None
         socket.send_fds(connection, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
         return Command(words, connection)
 
@@ -215,7 +219,7 @@ def _start(connection: socket.socket) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         _become(json.loads(request), streams)
-    connection.send(str(command).encode())
+    _tell(connection, command)
     _asked[command] = connection
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     for stream in streams:
@@ -227,9 +231,13 @@ def _reap(_signal: int, _frame: FrameType | None) -> None:
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             connection = _asked.pop(ended[0])
-            with suppress(BrokenPipeError):  # nobody waits any more
-                connection.send(str(ended[1]).encode())
+            _tell(connection, ended[1])
             connection.close()
+
+
+def _tell(connection: socket.socket, number: int) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # nobody waits any more
+        connection.send(str(number).encode())
 
 
 def _become(request: dict[str, object], streams: Sequence[int]) -> None:
