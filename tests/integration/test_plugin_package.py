@@ -17,6 +17,8 @@ from segadmin.settings import Settings
 from tests.conftest import Cli
 from tests.servers import ROOT
 
+pytestmark = pytest.mark.install
+
 EXAMPLE = ROOT / "examples" / "segadmin-emoji-textualizer"
 
 

@@ -49,6 +49,7 @@ def import_shop(run: Run, umask: int, folder: Path, users: int) -> None:
     run(umask, "data", "import", "labels", str(folder / "labels.parquet"), "--name", "planted")
 
 
+@pytest.mark.slow
 def test_services_and_jobs_leave_no_file_open_to_others(run: Run, settings: Settings, tmp_path: Path) -> None:
     umask = 0o000
     # Which users are tested on depends on the home's secret: of these there are always enough.

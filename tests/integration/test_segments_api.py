@@ -36,7 +36,7 @@ _FIELDS = ("kind", "item", "quantity", "price")
 def ask(shop: Settings) -> Iterator[Ask]:
     """Return a function that calls a server over the shop, with a key for segments."""
     key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
-    with web_server(shop) as url:
+    with web_server(shop, SEGADMIN_WEB_SCORE_SECONDS="60") as url:  # on a busy machine it takes long to load a model
         yield lambda path, body=None, **headers: call(url + path, body, key, **headers)
 
 

@@ -85,17 +85,12 @@ def confusion(probabilities: Probabilities, targets: Targets) -> list[list[int]]
 
 
 def one_vs_rest_auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
-    """Return the area under the ROC curve, or ``None`` if all rows are of one class.
+    """Return the area under the ROC curve, or ``None`` if all rows are of one class."""
+    from sklearn.metrics import roc_auc_score
 
-    It is the share of pairs of both classes whose scores are in order, equal ones counting half (Mann-Whitney U).
-    """
-    from scipy.stats import rankdata
-
-    positives = int(positive.sum())
-    pairs = positives * (len(positive) - positives)
-    if not pairs:
+    if positive.all() or not positive.any():
         return None
-    return float((rankdata(scores)[positive].sum() - positives * (positives + 1) / 2) / pairs)
+    return float(roc_auc_score(positive, scores))
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:

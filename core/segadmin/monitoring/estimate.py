@@ -13,7 +13,7 @@ of users unlike those of the reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -34,10 +34,6 @@ _SEGMENT_METRICS = ("auroc", "f1")
 _SEED = 17
 #: Keeps the offset of a segment that no labelled row is in from running away.
 _RIDGE = 1e-3
-#: Bounds of the calibration's slope, and of the size of its offsets.
-_SLOPES, _OFFSET = (0.01, 10.0), 10.0
-#: Newton's method has ended when no derivative of the mean loss is larger; it takes some five steps, or goes astray.
-_PRECISION, _STEPS = 1e-6, 12
 
 
 class Expected(BaseModel):
@@ -123,79 +119,27 @@ def fit_calibration(
     Temperature scaling with a bias for each class (Alexandari, Kundaje and Shrikumar: Maximum Likelihood with
     Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation. ICML 2020). The first offset is 0.
     """
-    width = probabilities.shape[1]
-    hits = np.zeros(probabilities.shape)
-    hits[np.arange(len(targets)), targets] = 1.0
-    rows = _Rows(_logits(probabilities), hits, weights)
-    begin = np.concatenate([[1.0], np.zeros(width - 1)]) if start is None else np.delete(start, 1)
-    fitted = _by_newton(rows, begin)
-    return np.insert(_by_gradient(rows, begin) if fitted is None else fitted, 1, 0.0)
-
-
-class _Rows(NamedTuple):
-    """Labelled rows, whose loss depends on ``free``: the slope, then the offsets but for the first."""
-
-    logits: Numbers
-    hits: Numbers
-    weights: Numbers
-
-    def scores(self, free: Numbers) -> Numbers:
-        """Return the calibrated logits, the largest of each row 0."""
-        scores = self.logits * free[0]
-        scores[:, 1:] += free[1:]
-        shifted: Numbers = scores - scores.max(axis=1, keepdims=True)
-        return shifted
-
-    def gradient(self, free: Numbers, chances: Numbers) -> Numbers:
-        """Return the derivatives of the loss where the probabilities are ``chances``."""
-        errors = (chances - self.hits) * self.weights[:, None]
-        gradient = np.concatenate([[(errors * self.logits).sum()], errors.sum(axis=0)[1:]])
-        gradient[1:] += 2 * _RIDGE * free[1:]
-        return gradient
-
-    def curvature(self, chances: Numbers) -> Numbers:
-        """Return the second derivatives of the loss where the probabilities are ``chances``."""
-        weighted = chances * self.weights[:, None]
-        offsets = np.diag(weighted.sum(axis=0)) - weighted.T @ chances + 2 * _RIDGE * np.eye(chances.shape[1])
-        centred = self.logits - (chances * self.logits).sum(axis=1, keepdims=True)
-        offsets[0] = offsets[:, 0] = (weighted * centred).sum(axis=0)  # in the place of the first offset, the slope
-        offsets[0, 0] = (weighted * centred**2).sum()
-        return offsets
-
-
-def _by_newton(rows: _Rows, free: Numbers) -> Numbers | None:
-    """Return the best parameters by Newton's method, in a few steps; ``None`` where these lead away from them."""
-    for _ in range(_STEPS):
-        powers = np.exp(rows.scores(free))
-        chances = powers / powers.sum(axis=1, keepdims=True)
-        gradient = rows.gradient(free, chances)
-        if np.abs(gradient).max() <= _PRECISION * rows.weights.sum():
-            return free
-        try:
-            free = free - np.linalg.solve(rows.curvature(chances), gradient)
-        except np.linalg.LinAlgError:
-            return None
-        if not (_SLOPES[0] <= free[0] <= _SLOPES[1] and (np.abs(free[1:]) <= _OFFSET).all()):
-            return None
-    return None
-
-
-def _by_gradient(rows: _Rows, begin: Numbers) -> Numbers:
-    """Return the best parameters within the bounds, from wherever the search begins."""
     from scipy.optimize import minimize
 
-    total = rows.weights.sum()
+    logits, width = _logits(probabilities), probabilities.shape[1]
+    hits = np.zeros(probabilities.shape)
+    hits[np.arange(len(targets)), targets] = 1.0
+    total = weights.sum()
 
     def loss(free: Numbers) -> tuple[float, Numbers]:
-        scores = rows.scores(free)
+        scores = logits * free[0] + np.concatenate([[0.0], free[1:]])
+        scores = scores - scores.max(axis=1, keepdims=True)
         norms = np.log(np.exp(scores).sum(axis=1))
-        losses = rows.weights * (norms - (scores * rows.hits).sum(axis=1))
-        value = losses.sum() + _RIDGE * (free[1:] ** 2).sum()
-        return float(value / total), rows.gradient(free, np.exp(scores - norms[:, None])) / total
+        errors = (np.exp(scores - norms[:, None]) - hits) * weights[:, None]
+        gradient = np.concatenate([[(errors * logits).sum()], errors.sum(axis=0)[1:]])
+        value = (weights * (norms - (scores * hits).sum(axis=1))).sum() + _RIDGE * (free[1:] ** 2).sum()
+        gradient[1:] += 2 * _RIDGE * free[1:]
+        return float(value / total), gradient / total
 
-    bounds = [_SLOPES] + [(-_OFFSET, _OFFSET)] * (len(begin) - 1)
-    fitted: Numbers = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return fitted
+    begin = np.concatenate([[1.0], np.zeros(width - 1)]) if start is None else np.delete(start, 1)
+    bounds = [(0.01, 10.0)] + [(-10.0, 10.0)] * (width - 1)
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return np.insert(found, 1, 0.0)
 
 
 def calibrated(probabilities: Probabilities, parameters: Numbers) -> Numbers:

@@ -103,6 +103,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, commands: CommandServer) -
     return ResumedFit(folder, fitted, killed, left, progress, logged)
 
 
+@pytest.mark.slow
 def test_processes_end_with_their_parent_and_a_new_fit_resumes(resumed: ResumedFit) -> None:
     assert resumed.killed == -signal.SIGKILL
     assert not resumed.left
@@ -111,6 +112,7 @@ def test_processes_end_with_their_parent_and_a_new_fit_resumes(resumed: ResumedF
     assert report["steps"] == 32
 
 
+@pytest.mark.slow
 def test_two_processes_share_every_batch(resumed: ResumedFit, tmp_path: Path) -> None:
     fitted, begun = resumed.fitted, resumed.fitted.report["resumed_at_step"]
     assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["steps"]) == (2, 16, 32)
@@ -159,12 +161,14 @@ def register_tuners():
 """
 
 
+@pytest.mark.slow
 def test_when_one_process_fails_the_others_do_not_wait_for_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"It said last:(?s:.*)a fault of the second process"):
         replace(TINY, tuner="broken").fit(TRAIN, VALIDATION, _run(tmp_path, plugin=BROKEN))
     assert not _left_after(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lost_step_ends_all_processes(tmp_path: Path) -> None:
     def progress(fraction: float, _note: str) -> None:
         if fraction > 0.05:

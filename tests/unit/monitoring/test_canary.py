@@ -121,6 +121,7 @@ def test_the_comparison_counts_what_it_says() -> None:
     assert CanaryComparison.model_validate(comparison.model_dump(mode="json")) == comparison
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_difference_holds_the_truth() -> None:
     """In shops of the same two models, nine of ten intervals hold the difference at least."""
     hits = 0
