@@ -41,7 +41,7 @@ def _remember(prefix: str, commands: Iterable[str], here: Iterable[str] = (), th
     )
 
     def rewrite(text: str) -> str:
-        return pattern.sub(lambda found: f"{_THERE}segadmin " if found["there"] else f"{prefix} ", text)
+        return pattern.sub(lambda match: f"{_THERE}segadmin " if match["there"] else f"{prefix} ", text)
 
     _rewrite = rewrite
 

@@ -1,4 +1,4 @@
-"""The record of an import: found or created when the import begins, and closed with its counts when it ends."""
+"""The record of an import: created, or looked up for another attempt, at its begin; closed with counts at its end."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.schema import TIME, time_literal
 from segadmin.text.next_change import is_due
 from segadmin.text.read_buckets import Group, together
-from segadmin.text.reader import attributes
+from segadmin.text.reader import read_items
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.sources import source_hashes
 
@@ -132,7 +132,7 @@ class StaleUsers:
             .with_columns(is_later=pl.col("at") >= end)
             .collect()
         )
-        items = self._items() if self.items_changed else None
+        items = read_items(self.lake, self.recipe, self.words) if self.items_changed else None
         hashes = source_hashes(events.filter(~pl.col("is_later")), items)
         later = events.group_by("user_key").agg(pl.col("is_later").any())
         return later.join(hashes, on="user_key", how="left").rename(
@@ -143,9 +143,6 @@ class StaleUsers:
         """Return the beginning of the earliest window that somebody was scored in."""
         earliest = before.select(pl.col("scored_as_of").min()).item()
         return time_literal((earliest or self.window.as_of) - timedelta(days=self.recipe.window_days))
-
-    def _items(self) -> pl.DataFrame:
-        return attributes(self.lake.scan("items"), self.recipe, self.words).collect()
 
 
 def to_score(users: pl.DataFrame, before: pl.LazyFrame) -> pl.DataFrame:

@@ -34,7 +34,7 @@ from segadmin.storage.records import (
 )
 from segadmin.storage.store import NO_EVENTS, check_store, compare_keys, known_store
 from segadmin.text.item_words import item_words
-from segadmin.text.reader import read_users
+from segadmin.text.reader import read_items, read_users
 
 #: The columns of assignments that :class:`Assigned` is made from.
 _SHOWN = ("snapshot_id", "model_version_id", "segment", "probabilities", "has_left", "overridden_by", "model_segment")
@@ -166,8 +166,8 @@ def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
     textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     window = recipe.window(after(latest_event(lake)))
     user = pl.DataFrame({"user_key": [key]}, schema={"user_key": pl.Int64})
-    words = item_words(plugins, lake, recipe)
-    read = read_users(lake, _bucket(settings, key), window, recipe, textualizer=textualizer, users=user, words=words)
+    items = read_items(lake, recipe, item_words(plugins, lake, recipe))
+    read = read_users(lake, _bucket(settings, key), window, recipe, textualizer=textualizer, users=user, items=items)
     phrases: list[str] = read.users["phrases"][0].to_list()
     return phrases
 

@@ -8,7 +8,7 @@ from segadmin.events.items import with_items
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import TIME
 from segadmin.text.features import feature_names, features
-from segadmin.text.reader import attributes
+from segadmin.text.reader import read_items
 from segadmin.text.recipe import Recipe, Window
 
 
@@ -23,7 +23,7 @@ def read_outcomes(lake: Lake, bucket: int, window: Window, recipe: Recipe, users
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
     events = inside.join(users.lazy().select("user_key"), on="user_key", how="semi")
-    items = attributes(lake.scan("items"), recipe).collect()
+    items = read_items(lake, recipe)
     measured = features(with_items(events, items), window, recipe).collect()
     nothing = pl.lit([None] * len(feature_names(recipe)), dtype=pl.List(pl.Float32))
     return (

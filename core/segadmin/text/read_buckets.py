@@ -20,7 +20,7 @@ from segadmin.storage.store import open_store
 from segadmin.text.item_words import item_words
 from segadmin.text.outcomes import read_outcomes
 from segadmin.text.plan import OutcomePlan, TextPlan
-from segadmin.text.reader import attributes, read_users
+from segadmin.text.reader import read_items, read_users
 from segadmin.text.recipe import Window
 from segadmin.text.variant import CANONICAL, Variant
 
@@ -194,7 +194,7 @@ class _Reader:
     def of(cls, settings: Settings, plan: TextPlan, call: Callable[[], AbstractContextManager[None]]) -> _Reader:
         recipe, lake, plugins = plan.recipe, Lake.of(settings, plan.lake), load_plugins(settings)
         textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
-        items = attributes(lake.scan("items"), recipe, item_words(plugins, lake, recipe)).collect()
+        items = read_items(lake, recipe, item_words(plugins, lake, recipe))
         return cls(plan, lake, textualizer, items, call)
 
     def train(self, bucket: int, rows: _TrainingRows) -> None:

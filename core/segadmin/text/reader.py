@@ -53,7 +53,6 @@ def read_users(
     *,
     textualizer: Textualizer,
     users: pl.DataFrame,
-    words: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
     variant: Variant = CANONICAL,
     timed: bool = False,
@@ -61,10 +60,10 @@ def read_users(
 ) -> UserTexts:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
-    Several buckets may be read together, but not as a variant; ``users`` also has their ``bucket`` then. ``words`` are
-    :func:`segadmin.text.item_words.item_words` of the recipe. Who reads often gives the :func:`attributes` of all
-    ``items``; otherwise they are read here. In a variant, users without events are omitted: their text would not vary.
-    With ``timed``, there is also when each text may next change by time alone.
+    Several buckets may be read together, but not as a variant; ``users`` also has their ``bucket`` then. ``items`` are
+    those of :func:`read_items`, which are read here, without words, if they are not given. In a variant, users without
+    events are omitted: their text would not vary. With ``timed``, there is also when each text may next change by time
+    alone.
 
     Raises:
         PluginError: the textualizer failed.
@@ -73,7 +72,7 @@ def read_users(
     buckets = [bucket] if isinstance(bucket, int) else list(bucket)
     own_events = variant.some_of(_events(lake, buckets, window, textualizer, users)).collect()
     if items is None:
-        items = attributes(lake.scan("items"), recipe, words).collect()
+        items = read_items(lake, recipe)
     texts = texts_of(
         own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, timed=timed, call=call
     )
@@ -160,6 +159,11 @@ def texts_of(
         pl.col("phrases").fill_null(pl.lit([NOTHING[recipe.language]])),
         pl.col("features").fill_null(pl.lit(no_features, dtype=pl.List(pl.Float32))),
     )
+
+
+def read_items(lake: Lake, recipe: Recipe, words: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return the :func:`attributes` of all items; ``words`` are :func:`segadmin.text.item_words.item_words`."""
+    return attributes(lake.scan("items"), recipe, words).collect()
 
 
 def attributes(items: pl.LazyFrame, recipe: Recipe, words: pl.DataFrame | None = None) -> pl.LazyFrame:

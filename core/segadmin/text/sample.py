@@ -8,7 +8,7 @@ from segadmin.contracts.plugins import Plugins
 from segadmin.contracts.textualizer import Textualizer
 from segadmin.storage.lake import Lake
 from segadmin.text.item_words import item_words
-from segadmin.text.reader import read_users
+from segadmin.text.reader import read_items, read_users
 from segadmin.text.recipe import Recipe, Window
 
 
@@ -20,11 +20,12 @@ def sample_users(
     Raises:
         PluginError: the textualizer or the modality failed.
     """
-    words, texts, left = item_words(plugins, lake, recipe), [], most
+    items = read_items(lake, recipe, item_words(plugins, lake, recipe))
+    texts, left = [], most
     for bucket in range(buckets):
         users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").head(left).collect()
         left -= users.height
-        read = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users, words=words)
+        read = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users, items=items)
         texts.append(read.users)
         if not left:
             break

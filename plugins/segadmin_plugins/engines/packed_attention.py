@@ -21,8 +21,6 @@ ATTENTION = "segadmin_packed"
 _SHORT = 128
 #: What torch's attention of texts of different length computes in.
 _HALVES = (torch.bfloat16, torch.float16)
-#: The padded length is a multiple of it, as the kernel of a GPU wants its mask.
-_MULTIPLE = 8
 #: Without cuDNN's, which plans anew for each shape of a batch; flash attention takes no mask.
 _MASKED = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -140,25 +138,22 @@ def padded_attention(
     dropout: float,
 ) -> Tensor:
     """Return the attention of all texts at once, padded for it alone: a GPU wants few calls of few shapes."""
-    texts, room = len(packing.offsets) - 1, -(-packing.longest // _MULTIPLE) * _MULTIPLE
-    positions, each = torch.arange(room, device=key.device), torch.arange(texts, device=key.device)
-    lengths = packing.offsets.diff()
-    seen = (positions < lengths[:, None])[:, None, None]
-    places = each.repeat_interleave(lengths, output_size=len(key)) * room + packing.positions[0]
+    texts, room = packing.has_token.shape
 
     def padded(tensor: Tensor) -> Tensor:
-        rows = tensor.new_zeros(texts * room, *tensor.shape[1:]).index_copy(0, places, tensor)
+        rows = tensor.new_zeros(texts * room, *tensor.shape[1:]).index_copy(0, packing.places, tensor)
         return rows.view(texts, room, *tensor.shape[1:]).transpose(1, 2)
 
     one_each = _is_one_each(query, key, packing)
+    mask = packing.has_token[:, None, None]
     if causal and not one_each:
-        seen = seen & (positions <= positions[:, None])
+        mask = mask & torch.ones(room, room, dtype=torch.bool, device=key.device).tril()
     queries = query[:, :, None] if one_each else padded(query)
     with sdpa_kernel(_MASKED):
         attended = scaled_dot_product_attention(
-            queries, padded(key), padded(value), attn_mask=seen, dropout_p=dropout, scale=scaling
+            queries, padded(key), padded(value), attn_mask=mask, dropout_p=dropout, scale=scaling
         )
-    return attended[:, :, 0] if one_each else attended.transpose(1, 2).flatten(0, 1)[places]
+    return attended[:, :, 0] if one_each else attended.transpose(1, 2).flatten(0, 1)[packing.places]
 
 
 def _varlen(

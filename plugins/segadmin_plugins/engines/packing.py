@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from segadmin.ragged import Ragged, offsets_of
 
+#: The padded length of texts is a multiple of it, as the attention of a GPU wants its mask.
+_MULTIPLE = 8
 #: The texts of each length: their first token, their number, their length.
 Runs = tuple[tuple[int, int, int], ...]
 
@@ -44,6 +47,23 @@ class Packing:
             int(lengths.max()),
             runs,
         )
+
+    @cached_property
+    def room(self) -> int:
+        """The length of all texts if they are padded."""
+        return -(-self.longest // _MULTIPLE) * _MULTIPLE
+
+    @cached_property
+    def places(self) -> Tensor:
+        """int64, ``(tokens,)``: where each token is among ``texts * room`` padded ones."""
+        rows = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
+        rows = rows.repeat_interleave(self.offsets.diff(), output_size=self.positions.shape[1])
+        return rows * self.room + self.positions[0]
+
+    @cached_property
+    def has_token(self) -> Tensor:
+        """bool, ``(texts, room)``: of padded texts, where they have a token."""
+        return torch.arange(self.room, device=self.offsets.device) < self.offsets.diff()[:, None]
 
     @property
     def firsts(self) -> Tensor:

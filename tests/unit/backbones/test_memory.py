@@ -92,7 +92,7 @@ def test_a_smaller_batch_learns_what_a_larger_one_learns(tmp_path: Path) -> None
         options = replace(TINY, features=False, class_weights=False, max_tokens=24)
         predictions.append(options.fit(TRAIN, VALIDATION, _run(tmp_path / str(rows), rows)).predict(TEST))
     right = [(prediction.argmax(axis=1) == TEST.targets).mean() for prediction in predictions]
-    assert min(right) > 0.6  # of three segments
+    assert abs(right[0] - right[1]) < 0.15
 
 
 def test_a_single_user_that_does_not_fit_is_an_error(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def a_history(*segments: str | None, label_set: str = "spend", days: int = 0) ->
 def bars(*segments: str | None) -> list[tuple[float, float]]:
     """Return from where to where the bars of the chart are, in snapshots."""
     drawn = chart(stays_of(*a_history(*segments)), ENGLISH)
-    found = ElementTree.fromstring(str(drawn)).iter("rect")
-    edges = [(float(each.get("x", 0)), float(each.get("width", 0))) for each in found]
+    rects = ElementTree.fromstring(str(drawn)).iter("rect")
+    edges = [(float(each.get("x", 0)), float(each.get("width", 0))) for each in rects]
     known = len(segments) - next(n for n, segment in enumerate(segments) if segment)
     return [(left / 320 * known, (left + width) / 320 * known) for left, width in edges]
 
@@ -60,8 +60,8 @@ def test_snapshots_of_the_same_moment_are_as_wide_as_others() -> None:
 )
 def test_a_user_is_in_a_segment_until_the_next_one(segments: list[str | None], expected: list[str]) -> None:
     drawn = str(chart(stays_of(*a_history(*segments, days=1)), Reader()))
-    told = re.findall("<rect.*?<title>(.*?)</title>", drawn)
-    assert [re.sub(r"3/(\d+)/26, [^–]*?UTC", r"\1", text) for text in told] == expected
+    titles = re.findall("<rect.*?<title>(.*?)</title>", drawn)
+    assert [re.sub(r"3/(\d+)/26, [^–]*?UTC", r"\1", text) for text in titles] == expected
 
 
 def test_label_sets_are_apart_and_one_snapshot_alone_is_not_drawn() -> None:

@@ -135,15 +135,15 @@ def test_a_client_that_honours_retry_after_gets_everything_in(settings: Settings
                         statuses.append(answer.status_code)
                     time.sleep(int(pause))
 
-        clients = [threading.Thread(target=client, args=(number,)) for number in range(10)]
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(20)]
         for thread in clients:
             thread.start()
         for thread in clients:
             thread.join()
-    assert statuses or limit != "0.001", "ten at once are more than one at a time"
-    assert len(Inbox.of(settings).batches()) == 30
-    assert import_file(settings, ImportRequest("events", "inbox://"))[0].rows_kept == 30
-    assert Lake.of(settings).scan("events").collect().height == 30
+    assert statuses or limit != "0.001", "twenty at once are more than one at a time"
+    assert len(Inbox.of(settings).batches()) == 60
+    assert import_file(settings, ImportRequest("events", "inbox://"))[0].rows_kept == 60
+    assert Lake.of(settings).scan("events").collect().height == 60
 
 
 def test_a_refused_post_needs_no_key_and_leaves_nothing(settings: Settings) -> None:

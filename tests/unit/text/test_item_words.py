@@ -15,7 +15,7 @@ from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.text.features import feature_names
 from segadmin.text.item_words import check_words, fit_modality, item_words, single_words
-from segadmin.text.reader import read_users
+from segadmin.text.reader import read_items, read_users
 from segadmin.text.recipe import ModalityChoice, Recipe
 from segadmin.text.recipes import check_recipe
 from segadmin_plugins.textualizers.mixed import Mixed
@@ -53,8 +53,8 @@ def words_of(settings: Settings, lake: Lake, recipe: Recipe) -> dict[str, str]:
 
 def read(settings: Settings, lake: Lake, recipe: Recipe) -> dict[str, Any]:
     users = pl.DataFrame({"user_key": [1]})
-    words = item_words(load_plugins(settings), lake, recipe)
-    texts = read_users(lake, 0, recipe.window(AS_OF), recipe, textualizer=Mixed(), users=users, words=words).users
+    items = read_items(lake, recipe, item_words(load_plugins(settings), lake, recipe))
+    texts = read_users(lake, 0, recipe.window(AS_OF), recipe, textualizer=Mixed(), users=users, items=items).users
     features = dict(zip(feature_names(recipe), texts["features"][0], strict=True))
     return {"phrases": texts["phrases"][0].to_list(), "hash": texts["phrase_hash"][0], "features": features}
 

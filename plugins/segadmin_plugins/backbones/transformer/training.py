@@ -193,7 +193,7 @@ class _Fit:
         return trainer
 
     def restore_start(self, trainer: UserTrainer) -> bool:
-        """Return to what an update began with unless training found weights that are better; whether it did so."""
+        """Restore what an update began with, unless training reached better weights; return whether it was restored."""
         if self.start is None or (trainer.state.best_metric or math.inf) < self.start.log_loss:
             return False
         self.start.restore(self.model)
